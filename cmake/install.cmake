@@ -1,0 +1,41 @@
+# What is installed, in two components: lib is what a preloaded program needs, dev what a linked
+# one is built with.
+include(CMakePackageConfigHelpers)
+
+set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/hak)
+
+install(
+  TARGETS hak hak_static
+  EXPORT hak_targets
+  LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT lib NAMELINK_COMPONENT dev
+  ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT dev
+  FILE_SET HEADERS DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT dev
+)
+install(EXPORT hak_targets NAMESPACE hak:: DESTINATION ${package_dir} COMPONENT dev)
+
+configure_package_config_file(
+  cmake/hakConfig.cmake.in ${PROJECT_BINARY_DIR}/hakConfig.cmake
+  INSTALL_DESTINATION ${package_dir}
+  NO_SET_AND_CHECK_MACRO
+)
+write_basic_package_version_file(
+  ${PROJECT_BINARY_DIR}/hakConfigVersion.cmake COMPATIBILITY SameMajorVersion
+)
+install(
+  FILES ${PROJECT_BINARY_DIR}/hakConfig.cmake ${PROJECT_BINARY_DIR}/hakConfigVersion.cmake
+  DESTINATION ${package_dir}
+  COMPONENT dev
+)
+
+# hak.pc finds the prefix from where it lies, so that an installed tree can be moved as a whole.
+set(pc_dir ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+cmake_path(ABSOLUTE_PATH pc_dir BASE_DIRECTORY ${CMAKE_INSTALL_PREFIX} OUTPUT_VARIABLE pc_from)
+cmake_path(
+  RELATIVE_PATH CMAKE_INSTALL_PREFIX BASE_DIRECTORY ${pc_from} OUTPUT_VARIABLE pc_to_prefix
+)
+# An absolute CMAKE_INSTALL_LIBDIR or INCLUDEDIR stays absolute, a relative one hangs on the prefix.
+set(pc_prefix "\${prefix}")
+cmake_path(APPEND pc_prefix ${CMAKE_INSTALL_LIBDIR} OUTPUT_VARIABLE pc_libdir)
+cmake_path(APPEND pc_prefix ${CMAKE_INSTALL_INCLUDEDIR} OUTPUT_VARIABLE pc_includedir)
+configure_file(cmake/hak.pc.in ${PROJECT_BINARY_DIR}/hak.pc @ONLY)
+install(FILES ${PROJECT_BINARY_DIR}/hak.pc DESTINATION ${pc_dir} COMPONENT dev)
