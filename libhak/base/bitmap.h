@@ -1,0 +1,87 @@
+/* bitmap.h - words of free bits: what is set is free. One idea for blocks and for units.
+ *
+ * Blocks of a slab are claimed and given back by any thread at any time, with one atomic operation
+ * a word. Units of a SuperSlab are found as runs inside one word; the pool's lock is held there.
+ *
+ *   take x give    independent bits; the acquire of take pairs with the release of give, so that
+ *                  what the last owner wrote to a block is seen before the next one writes
+ *   take x take    each bit goes to one of them
+ *   give x give    each reports the bits of its own mask that were free already
+ */
+#ifndef HAK_BASE_BITMAP_H
+#define HAK_BASE_BITMAP_H
+
+#include "base/config.h"
+
+#include <stdatomic.h>
+
+/* The lowest `count` bits that are set in word, all of them where it has fewer. */
+HAK_INLINE uint64_t hak_bitmap_lowest(uint64_t word, unsigned count)
+{
+	uint64_t rest = word;
+
+	if (count >= HAK_WORD_BITS)
+		return word;
+	for (; count != 0 && rest != 0; count--)
+		rest &= rest - 1;
+	return word ^ rest;
+}
+
+/* Claims up to `count` free bits, lowest first. Returns the bits that are now the caller's. */
+HAK_INLINE uint64_t hak_bitmap_take(_Atomic uint64_t *word, unsigned count)
+{
+	uint64_t seen = atomic_load_explicit(word, memory_order_relaxed);
+
+	for (;;) {
+		uint64_t wanted = hak_bitmap_lowest(seen, count);
+
+		if (wanted == 0)
+			return 0;
+		/* acquire: pairs with the release in hak_bitmap_give() */
+		seen = atomic_fetch_and_explicit(word, ~wanted, memory_order_acquire);
+		if ((seen & wanted) != 0)
+			return seen & wanted;
+		/* Somebody took all of them in between: rare, and what is there now is in
+		 * `seen`. */
+	}
+}
+
+/* Gives bits back. Returns those of them that were free already: 0 unless somebody gave twice. */
+HAK_INLINE uint64_t hak_bitmap_give(_Atomic uint64_t *word, uint64_t mask)
+{
+	/* release: pairs with the acquire in hak_bitmap_take() */
+	return atomic_fetch_or_explicit(word, mask, memory_order_release) & mask;
+}
+
+/* A mask of `count` (1..64) bits from bit `first` on; first + count <= 64. */
+HAK_INLINE uint64_t hak_bitmap_mask(unsigned first, unsigned count)
+{
+	return (~(uint64_t)0 >> (HAK_WORD_BITS - count)) << first;
+}
+
+/* Where `count` (1..64) set bits in a row begin, each start noted by its lowest bit. */
+HAK_INLINE uint64_t hak_bitmap_run_starts(uint64_t word, unsigned count)
+{
+	unsigned have = 1;
+
+	/* Invariant: bit i of word is set iff `have` bits in a row are set from i on. */
+	while (have < count && word != 0) {
+		unsigned step = count - have < have ? count - have : have;
+
+		word &= word >> step;
+		have += step;
+	}
+	return word;
+}
+
+/* The longest row of set bits, 0..64. */
+HAK_INLINE unsigned hak_bitmap_longest_run(uint64_t word)
+{
+	unsigned length = 0;
+
+	for (; word != 0; length++)
+		word &= word >> 1;
+	return length;
+}
+
+#endif

@@ -1,0 +1,124 @@
+/* config.h - every size and limit of libhak, and what must hold between them.
+ *
+ * Knows nothing of blocks. Constants only, so that `if (HAK_DEBUG)` is read by the compiler in
+ * every build and no #if is needed inside a function.
+ */
+#ifndef HAK_BASE_CONFIG_H
+#define HAK_BASE_CONFIG_H
+
+#include <assert.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifndef HAK_DEBUG
+#define HAK_DEBUG 0
+#endif
+
+/* What a shared library shows to the outside; everything else is hidden by the compiler's flag. */
+#define HAK_EXPORT __attribute__((visibility("default")))
+
+/* On declarations of our own variables: the compiler's flag covers definitions alone, and without
+ * this each access goes through the global offset table. */
+#define HAK_HIDDEN __attribute__((visibility("hidden")))
+
+#define hak_likely(x) __builtin_expect(!!(x), 1)
+#define hak_unlikely(x) __builtin_expect(!!(x), 0)
+#define HAK_NOINLINE __attribute__((noinline))
+#define HAK_INLINE static inline __attribute__((always_inline))
+
+/* The grain of the pool. One class byte describes one unit. */
+#define HAK_UNIT_SHIFT 14
+#define HAK_UNIT_BYTES ((size_t)1 << HAK_UNIT_SHIFT)
+
+/* The grain of the region: what is opened from and returned to the system. */
+#define HAK_SUPERSLAB_SHIFT 21
+#define HAK_SUPERSLAB_BYTES ((size_t)1 << HAK_SUPERSLAB_SHIFT)
+#define HAK_SUPERSLAB_UNITS (HAK_SUPERSLAB_BYTES / HAK_UNIT_BYTES)
+
+/* A SuperSlab's units are two words of 64 bits; neither a slab nor a run crosses a word. */
+#define HAK_WORD_BITS 64
+#define HAK_SUPERSLAB_WORDS (HAK_SUPERSLAB_UNITS / HAK_WORD_BITS)
+
+/* Alignment and smallest size of every block. */
+#define HAK_GRAIN_SHIFT 4
+#define HAK_GRAIN_BYTES ((size_t)1 << HAK_GRAIN_SHIFT)
+
+/* Three kinds of block by size: cut from slabs, runs of whole units, mappings of their own. */
+#define HAK_SMALL_BYTES_MAX ((size_t)32 << 10)
+#define HAK_RUN_BYTES_MAX ((size_t)1 << 20)
+
+/* Sizes to here find their class in a byte table; larger ones by counting leading zeros. */
+#define HAK_TABLE_BYTES_MAX ((size_t)1024)
+
+#define HAK_SLAB_UNITS_MAX 16
+#define HAK_SLAB_BLOCKS_MAX 1024
+#define HAK_SLAB_WORDS (HAK_SLAB_BLOCKS_MAX / HAK_WORD_BITS)
+
+/* A class byte: 0 none, 1..HAK_CLASS_COUNT a size class, then two marks for runs. */
+#define HAK_CLASS_COUNT 56
+#define HAK_CLASS_NONE 0
+#define HAK_CLASS_RUN_HEAD (HAK_CLASS_COUNT + 1)
+#define HAK_CLASS_RUN_TAIL (HAK_CLASS_COUNT + 2)
+#define HAK_CLASS_BYTES (HAK_CLASS_COUNT + 3)
+
+/* The region: four times the machine's memory, held between these two, halved until it fits. */
+#define HAK_REGION_BYTES_MIN ((size_t)64 << 20)
+#define HAK_REGION_BYTES_LOW ((size_t)16 << 30)
+#define HAK_REGION_BYTES_HIGH ((size_t)1 << 40)
+#define HAK_REGION_RAM_FACTOR 4
+
+/* Descriptors, fixed here because the region lays out their tables before their types are known. */
+#define HAK_SLAB_DESCRIPTOR_BYTES 192
+#define HAK_SUPERSLAB_DESCRIPTOR_BYTES 64
+
+/* Magazines: slots a magazine is born with, and the most it may grow to, in slots and in bytes. */
+#define HAK_MAGAZINE_SLOTS_BORN 8
+#define HAK_MAGAZINE_SLOTS_MAX 255
+#define HAK_MAGAZINE_BYTES_MAX ((size_t)64 << 10)
+#define HAK_MAGAZINE_MISSES_TO_GROW 4
+
+/* Depots: the most blocks that one class keeps there, in slots and in bytes. */
+#define HAK_DEPOT_SLOTS_MAX 512
+#define HAK_DEPOT_BYTES_MAX ((size_t)128 << 10)
+
+/* Freed mappings that are kept for the next huge block. */
+#define HAK_HUGE_CACHE_SLOTS 16
+#define HAK_HUGE_CACHE_BYTES_MAX ((size_t)64 << 20)
+#define HAK_HUGE_BUCKETS 1024
+#define HAK_HUGE_SHARDS 16
+
+/* What has been empty for this long goes back to the system on a later slow path. */
+#define HAK_DECAY_NS 1000000000ull
+#define HAK_PURGE_INTERVAL_NS 100000000ull
+
+/* The round of thread-specific data's destructors in which a thread gives its magazines back: the
+ * last, since others may still free in theirs. ThreadSanitizer ends its own thread in the last. */
+#if defined(__SANITIZE_THREAD__)
+#define HAK_DESTRUCTOR_ROUND 3
+#else
+#define HAK_DESTRUCTOR_ROUND 4 /* PTHREAD_DESTRUCTOR_ITERATIONS */
+#endif
+
+/* Static TLS of the library: glibc keeps 1,664 bytes for all libraries that come by dlopen. */
+#define HAK_TLS_BYTES_MAX 1024
+
+#ifndef HAK_LOCK_SPINS
+#define HAK_LOCK_SPINS 64
+#endif
+
+static_assert(HAK_SUPERSLAB_UNITS == 128, "a SuperSlab is two words of units");
+static_assert(HAK_SUPERSLAB_WORDS == 2, "a SuperSlab is two words of units");
+static_assert(HAK_RUN_BYTES_MAX == HAK_WORD_BITS * HAK_UNIT_BYTES, "a run fills a word at most");
+static_assert(HAK_SLAB_UNITS_MAX <= HAK_WORD_BITS, "a slab fits into a word");
+static_assert(HAK_UNIT_BYTES / HAK_GRAIN_BYTES <= HAK_SLAB_BLOCKS_MAX, "a unit of grains fits");
+static_assert(HAK_SMALL_BYTES_MAX * 8 <= HAK_SLAB_UNITS_MAX * HAK_UNIT_BYTES,
+	      "a slab of the largest class holds eight blocks");
+static_assert(HAK_CLASS_BYTES <= 64, "a set of class bytes is one 64-bit mask");
+static_assert(HAK_CLASS_BYTES * 2 * sizeof(void *) < HAK_TLS_BYTES_MAX, "heads fit into TLS");
+static_assert(HAK_REGION_BYTES_LOW % HAK_SUPERSLAB_BYTES == 0, "whole SuperSlabs");
+static_assert(HAK_MAGAZINE_SLOTS_BORN < HAK_MAGAZINE_SLOTS_MAX, "magazines grow");
+static_assert((HAK_HUGE_BUCKETS & (HAK_HUGE_BUCKETS - 1)) == 0, "a power of two");
+static_assert(HAK_HUGE_BUCKETS % HAK_HUGE_SHARDS == 0, "shards share buckets evenly");
+
+#endif

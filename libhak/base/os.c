@@ -1,0 +1,159 @@
+#include "base/os.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/sysinfo.h>
+#include <time.h>
+#include <unistd.h>
+
+size_t hak_os_page_bytes(void)
+{
+	return (size_t)getpagesize(); /* from the auxiliary vector, no system call */
+}
+
+size_t hak_os_ram_bytes(void)
+{
+	struct sysinfo info;
+	int saved_errno = errno;
+	size_t bytes = 0;
+
+	if (sysinfo(&info) == 0)
+		bytes = (size_t)info.totalram * info.mem_unit;
+	errno = saved_errno;
+	return bytes;
+}
+
+/* Pages mapped by this process, the first number of /proc/self/statm. Only asked for where a limit
+ * is set; where /proc is not mounted nothing counts as used, and the mapping itself may then
+ * fail. */
+static size_t mapped_bytes(void)
+{
+	char text[32];
+	size_t pages = 0;
+	long fd = syscall(SYS_openat, -100 /* AT_FDCWD */, "/proc/self/statm", 0x80000, 0);
+
+	if (fd < 0)
+		return 0;
+	ssize_t bytes = read((int)fd, text, sizeof text);
+
+	for (ssize_t i = 0; i < bytes && text[i] >= '0' && text[i] <= '9'; i++)
+		pages = pages * 10 + (size_t)(text[i] - '0');
+	close((int)fd);
+	return pages * hak_os_page_bytes();
+}
+
+size_t hak_os_address_space_bytes(void)
+{
+	struct rlimit limit;
+	int saved_errno = errno;
+	size_t left = SIZE_MAX;
+
+	if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY) {
+		size_t used = mapped_bytes();
+
+		left = limit.rlim_cur > used ? (size_t)limit.rlim_cur - used : 0;
+	}
+	errno = saved_errno;
+	return left;
+}
+
+void *hak_os_reserve(size_t bytes, size_t alignment)
+{
+	int saved_errno = errno;
+	size_t mapped = bytes + alignment;
+	char *start = mmap(NULL, mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+			   0);
+
+	if (start == MAP_FAILED) {
+		errno = saved_errno;
+		return NULL;
+	}
+	size_t before = (size_t)(-(uintptr_t)start & (alignment - 1));
+
+	if (before != 0)
+		munmap(start, before);
+	if (before != alignment)
+		munmap(start + before + bytes, alignment - before);
+	errno = saved_errno;
+	return start + before;
+}
+
+bool hak_os_open(void *address, size_t bytes)
+{
+	int saved_errno = errno;
+	bool opened = mprotect(address, bytes, PROT_READ | PROT_WRITE) == 0;
+
+	errno = saved_errno;
+	return opened;
+}
+
+void *hak_os_map(size_t bytes)
+{
+	int saved_errno = errno;
+	void *start = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	errno = saved_errno;
+	return start == MAP_FAILED ? NULL : start;
+}
+
+void hak_os_unmap(void *address, size_t bytes)
+{
+	int saved_errno = errno;
+
+	/* It fails only where splitting a mapping would exceed max_map_count. The range then stays
+	 * mapped and unused: give its memory back at least. */
+	if (munmap(address, bytes) != 0)
+		(void)madvise(address, bytes, MADV_DONTNEED);
+	errno = saved_errno;
+}
+
+void *hak_os_remap(void *address, size_t old_bytes, size_t new_bytes)
+{
+	int saved_errno = errno;
+	void *start = mremap(address, old_bytes, new_bytes, MREMAP_MAYMOVE);
+
+	errno = saved_errno;
+	return start == MAP_FAILED ? NULL : start;
+}
+
+bool hak_os_return(void *address, size_t bytes)
+{
+	int saved_errno = errno;
+	bool returned = madvise(address, bytes, MADV_DONTNEED) == 0;
+
+	errno = saved_errno;
+	return returned;
+}
+
+uint64_t hak_os_now_ns(void)
+{
+	struct timespec now;
+	int saved_errno = errno;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	errno = saved_errno;
+	return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
+}
+
+void hak_os_futex_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t timeout_ns)
+{
+	struct timespec timeout = {.tv_sec = (time_t)(timeout_ns / 1000000000ull),
+				   .tv_nsec = (long)(timeout_ns % 1000000000ull)};
+	int saved_errno = errno;
+
+	syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, timeout_ns == 0 ? NULL : &timeout,
+		NULL, 0);
+	errno = saved_errno;
+}
+
+void hak_os_futex_wake(_Atomic uint32_t *word, int waiter_count)
+{
+	int saved_errno = errno;
+
+	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, waiter_count, NULL, NULL, 0);
+	errno = saved_errno;
+}

@@ -1,0 +1,61 @@
+/* os.h - the only file that speaks to the kernel about memory and time.
+ *
+ * Every call keeps errno. Failure is NULL or false, never an abort: what a failed call means is
+ * the caller's to decide. Lengths and addresses are whole pages unless said otherwise.
+ * Source: mmap(2), mprotect(2), madvise(2), mremap(2), futex(2), getrlimit(2), sysinfo(2).
+ */
+#ifndef HAK_BASE_OS_H
+#define HAK_BASE_OS_H
+
+#include "base/config.h"
+
+#include <stdatomic.h>
+
+/* Bytes of a page, read once at run time (4 KiB to 64 KiB on the kernels we know). */
+size_t hak_os_page_bytes(void);
+
+/* Bytes of memory that the machine has. */
+size_t hak_os_ram_bytes(void);
+
+/* Bytes of address space that this process may still map; SIZE_MAX without RLIMIT_AS. */
+size_t hak_os_address_space_bytes(void);
+
+/* Address space alone, no access and no memory, aligned to `alignment` (a power of two). */
+void *hak_os_reserve(size_t bytes, size_t alignment);
+
+/* Makes a part of a reservation readable and writable. False: no memory (ENOMEM). */
+bool hak_os_open(void *address, size_t bytes);
+
+/* Fresh, zeroed memory. */
+void *hak_os_map(size_t bytes);
+void hak_os_unmap(void *address, size_t bytes);
+
+/* mremap(2), which may move the mapping. NULL: it stays as it was. */
+void *hak_os_remap(void *address, size_t old_bytes, size_t new_bytes);
+
+/* MADV_DONTNEED: the memory goes back, the next touch sees zeroes. False where it is locked. */
+bool hak_os_return(void *address, size_t bytes);
+
+/* A clock that costs no system call and is true to some milliseconds. */
+uint64_t hak_os_now_ns(void);
+
+/* Sleeps while *word == expected, until woken or timeout_ns has passed (0: no limit). May return
+ * early: the caller checks again. */
+void hak_os_futex_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t timeout_ns);
+void hak_os_futex_wake(_Atomic uint32_t *word, int waiter_count);
+
+/* A moment for the other hardware thread while spinning. */
+#if defined(__x86_64__)
+#define HAK_OS_RELAX "pause"
+#elif defined(__aarch64__)
+#define HAK_OS_RELAX "isb"
+#else
+#define HAK_OS_RELAX ""
+#endif
+
+HAK_INLINE void hak_os_relax(void)
+{
+	__asm__ __volatile__(HAK_OS_RELAX ::: "memory");
+}
+
+#endif

@@ -1,0 +1,59 @@
+/* report.h - the fixed sentences, and the two words of assertion.
+ *
+ * A broken heap is one sentence on file descriptor 2 and abort(3); nothing here allocates, takes a
+ * lock or calls into stdio, so it may be used anywhere, inside malloc as well.
+ *
+ * HAK_CHECK   always on, constant time: slow paths, and what free must know.
+ * HAK_ASSERT  debug builds only: fast paths, and whole structures by their x_is_valid().
+ */
+#ifndef HAK_BASE_REPORT_H
+#define HAK_BASE_REPORT_H
+
+#include "base/config.h"
+
+/* What a program can do wrong. The sentence of each is in report.c; tests/crash shows it. */
+enum hak_misuse {
+	HAK_MISUSE_DOUBLE_FREE, /* bytes: the block's size */
+	HAK_MISUSE_MISALIGNED,
+	HAK_MISUSE_INTERIOR, /* bytes: the size of the block around it */
+	HAK_MISUSE_NOT_IN_USE,
+	HAK_MISUSE_FOREIGN,
+	HAK_MISUSE_COUNT,
+};
+
+/* Says "hak: CALL of ADDRESS, which ..." and aborts. call is a constant such as "free"; bytes is
+ * used by the sentences that name a size. */
+_Noreturn void hak_report_misuse(enum hak_misuse misuse, const char *call, const void *address,
+				 size_t bytes);
+
+/* Says "hak: TEXT" and aborts: a state that libhak's own code rules out. */
+_Noreturn void hak_report_broken(const char *text);
+
+/* A bounded line for messages; what does not fit is cut off. Numbers are decimal. */
+struct hak_line {
+	size_t used;
+	char text[240];
+};
+
+void hak_line_put(struct hak_line *line, const char *text);
+void hak_line_put_number(struct hak_line *line, uint64_t number);
+void hak_line_put_address(struct hak_line *line, const void *address);
+
+/* Ends the line and writes it to fd 2. A partial write is taken up again; an error is let go. */
+void hak_line_write(struct hak_line *line);
+
+#define HAK_STRINGIFY_(x) #x
+#define HAK_STRINGIFY(x) HAK_STRINGIFY_(x)
+
+#define HAK_CHECK(condition)                                                                       \
+	(hak_likely(condition)                                                                     \
+		 ? (void)0                                                                         \
+		 : hak_report_broken(__FILE__ ":" HAK_STRINGIFY(__LINE__) ": not " #condition))
+
+#define HAK_ASSERT(condition)                                                                      \
+	((void)(!HAK_DEBUG ||                                                                      \
+		(hak_likely(condition) ||                                                          \
+		 (hak_report_broken(__FILE__ ":" HAK_STRINGIFY(__LINE__) ": not " #condition),     \
+		  0))))
+
+#endif

@@ -1,0 +1,20 @@
+/* settings.h - what the environment may say (HAK_*), read once in the first constructor.
+ *
+ * Read with secure_getenv(3): a setuid program listens to none of it. Before the constructor has
+ * run the defaults hold. Threads: written once before other threads exist, then only read.
+ */
+#ifndef HAK_BASE_SETTINGS_H
+#define HAK_BASE_SETTINGS_H
+
+#include "base/config.h"
+
+struct hak_settings {
+	bool stats; /* HAK_STATS=1: a summary on fd 2 when the program ends */
+};
+
+extern HAK_HIDDEN struct hak_settings hak_settings;
+
+/* Reads the environment. An unknown value is one line on fd 2, and the default stays. */
+void hak_settings_read(void);
+
+#endif

@@ -1,0 +1,84 @@
+/* The aligned calls. Blocks lie at multiples of their size from a unit's start, so a class whose
+ * size is a multiple of the alignment is aligned as it is; beyond a unit runs are, beyond 1 MiB
+ * mappings. */
+#include "calls/malloc.h"
+
+#include "base/os.h"
+#include "base/size_class.h"
+
+#include <errno.h>
+
+static bool is_power_of_two(size_t number)
+{
+	return number != 0 && (number & (number - 1)) == 0;
+}
+
+/* The smallest class of at least size bytes whose blocks are so aligned. There is one for every
+ * power of two to HAK_UNIT_BYTES, since each is a class itself. */
+static unsigned class_of_aligned(size_t size, size_t alignment)
+{
+	unsigned class_idx = hak_size_class_of(size < alignment ? alignment : size);
+
+	while (hak_size_classes[class_idx].block_bytes % alignment != 0)
+		class_idx++;
+	return class_idx;
+}
+
+/* alignment is a power of two. NULL with errno ENOMEM. */
+static void *take_aligned(size_t alignment, size_t size)
+{
+	bool zeroed;
+
+	if (alignment <= HAK_GRAIN_BYTES)
+		return hak_malloc(size);
+	if (alignment <= HAK_UNIT_BYTES && size <= HAK_SMALL_BYTES_MAX)
+		return hak_malloc_class(class_of_aligned(size, alignment));
+	return hak_malloc_large(size, alignment, &zeroed);
+}
+
+HAK_EXPORT int hak_posix_memalign(void **block, size_t alignment, size_t size)
+{
+	int saved_errno = errno;
+	void *taken;
+
+	if (!is_power_of_two(alignment) || alignment % sizeof(void *) != 0)
+		return EINVAL;
+	taken = take_aligned(alignment, size);
+	errno = saved_errno;
+	if (taken == NULL)
+		return ENOMEM;
+	*block = taken;
+	return 0;
+}
+
+HAK_EXPORT void *hak_memalign(size_t alignment, size_t size)
+{
+	if (!is_power_of_two(alignment)) {
+		errno = EINVAL;
+		return NULL;
+	}
+	return take_aligned(alignment, size);
+}
+
+HAK_EXPORT void *hak_aligned_alloc(size_t alignment, size_t size)
+{
+	return hak_memalign(alignment, size);
+}
+
+HAK_EXPORT void *hak_valloc(size_t size)
+{
+	return take_aligned(hak_os_page_bytes(), size);
+}
+
+HAK_EXPORT void *hak_pvalloc(size_t size)
+{
+	size_t page_bytes = hak_os_page_bytes();
+
+	if (size > PTRDIFF_MAX) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	/* No bytes at all are rounded up to a page as well: the block must be usable as one. */
+	size = size == 0 ? page_bytes : (size + page_bytes - 1) & ~(page_bytes - 1);
+	return take_aligned(page_bytes, size);
+}

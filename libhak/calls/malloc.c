@@ -1,0 +1,90 @@
+/* The story of a malloc: class, magazine, and only then the slow ways. */
+#include "calls/malloc.h"
+
+#include "base/size_class.h"
+#include "heap/huge.h"
+#include "heap/magazine.h"
+#include "heap/region.h"
+#include "heap/run.h"
+#include "heap/thread.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* Out of line, so that the fast path needs no stack frame. */
+static HAK_NOINLINE void *refill(unsigned class_idx)
+{
+	void *block = hak_thread_take(class_idx);
+
+	if (hak_unlikely(block == NULL))
+		errno = ENOMEM;
+	return block;
+}
+
+void *hak_malloc_class(unsigned class_idx)
+{
+	void *block = hak_magazine_pop(class_idx);
+
+	return hak_likely(block != NULL) ? block : refill(class_idx);
+}
+
+void *hak_malloc_large(size_t size, size_t alignment, bool *zeroed)
+{
+	struct hak_thread *thread;
+	void *block = NULL;
+
+	if (hak_likely(size <= PTRDIFF_MAX)) {
+		thread = hak_thread_enter();
+		if (!hak_region_is_born())
+			block = NULL; /* no address space for a heap at all */
+		else if (size <= HAK_RUN_BYTES_MAX && alignment <= HAK_RUN_BYTES_MAX)
+			block = hak_run_take(size, alignment, zeroed);
+		else
+			block = hak_huge_take(size, alignment, zeroed);
+		hak_thread_leave(thread);
+	}
+	if (hak_unlikely(block == NULL))
+		errno = ENOMEM;
+	return block;
+}
+
+static HAK_NOINLINE void *malloc_larger(size_t size)
+{
+	bool zeroed;
+
+	if (size <= HAK_SMALL_BYTES_MAX)
+		return hak_malloc_class(hak_size_class_of_larger(size));
+	return hak_malloc_large(size, 1, &zeroed);
+}
+
+HAK_EXPORT void *hak_malloc(size_t size)
+{
+	if (hak_unlikely(size > HAK_TABLE_BYTES_MAX))
+		return malloc_larger(size);
+	unsigned class_idx = hak_size_class_of_tiny(size);
+	void *block = hak_magazine_pop(class_idx);
+
+	return hak_likely(block != NULL) ? block : refill(class_idx);
+}
+
+size_t hak_malloc_product(size_t count, size_t size)
+{
+	size_t bytes;
+
+	return __builtin_mul_overflow(count, size, &bytes) ? SIZE_MAX : bytes;
+}
+
+HAK_EXPORT void *hak_calloc(size_t count, size_t size)
+{
+	size_t bytes = hak_malloc_product(count, size);
+	bool zeroed = false;
+	void *block;
+
+	if (hak_likely(bytes <= HAK_SMALL_BYTES_MAX))
+		block = hak_malloc_class(hak_size_class_of(bytes));
+	else
+		block = hak_malloc_large(bytes, 1, &zeroed);
+	if (hak_likely(block != NULL) && !zeroed)
+		memset(block, 0, bytes);
+	return block;
+}

@@ -1,0 +1,21 @@
+/* malloc.h - what the calls share: the ways to memory that malloc, calloc, realloc and the aligned
+ * calls go alike. The calls themselves are declared, with their contracts, in hak/hak.h.
+ */
+#ifndef HAK_CALLS_MALLOC_H
+#define HAK_CALLS_MALLOC_H
+
+#include "base/config.h"
+
+#include <hak/hak.h>
+
+/* A block over HAK_SMALL_BYTES_MAX, or aligned to more than a small block can be: a run, or a
+ * mapping of its own. NULL with errno ENOMEM. *zeroed: it reads as zero. */
+void *hak_malloc_large(size_t size, size_t alignment, bool *zeroed);
+
+/* A block of one class, from the magazine or by refilling it. NULL with errno ENOMEM. */
+void *hak_malloc_class(unsigned class_idx);
+
+/* A product of sizes; SIZE_MAX, which no allocation grants, where it overflows. */
+size_t hak_malloc_product(size_t count, size_t size);
+
+#endif

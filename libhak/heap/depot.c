@@ -1,0 +1,81 @@
+#include "heap/depot.h"
+
+#include "base/lock.h"
+#include "base/report.h"
+#include "base/size_class.h"
+#include "heap/meta.h"
+
+#include <string.h>
+
+/* The lock guards all fields; count is read by others for statistics. */
+struct depot {
+	struct hak_lock lock;
+	_Atomic uint32_t count;
+	uint32_t slot_count; /* 0 until the first batch comes */
+	void **slots;
+};
+
+static struct depot depots[HAK_CLASS_COUNT + 1] = {
+	[0 ... HAK_CLASS_COUNT] = {.lock = HAK_LOCK_OF(HAK_LOCK_DEPOT)}};
+
+static unsigned slots_of(unsigned class_idx)
+{
+	size_t slots = HAK_DEPOT_BYTES_MAX / hak_size_classes[class_idx].block_bytes;
+
+	return (unsigned)(slots < HAK_DEPOT_SLOTS_MAX ? slots : HAK_DEPOT_SLOTS_MAX);
+}
+
+/* Made at first use: a program that never flushes a class pays nothing for it. */
+static bool has_slots_locked(struct depot *depot, unsigned class_idx)
+{
+	HAK_ASSERT(hak_lock_is_mine(&depot->lock));
+	if (depot->slots == NULL) {
+		unsigned slot_count = slots_of(class_idx);
+
+		depot->slots = hak_meta_take(slot_count * sizeof(void *));
+		if (depot->slots != NULL)
+			depot->slot_count = slot_count;
+	}
+	return depot->slots != NULL;
+}
+
+bool hak_depot_put(unsigned class_idx, void *const *blocks, unsigned count)
+{
+	struct depot *depot = &depots[class_idx];
+	bool fits;
+
+	hak_lock_take(&depot->lock);
+	uint32_t have = atomic_load_explicit(&depot->count, memory_order_relaxed);
+
+	fits = has_slots_locked(depot, class_idx) && have + count <= depot->slot_count;
+	if (fits) {
+		memcpy(depot->slots + have, blocks, count * sizeof *blocks);
+		atomic_store_explicit(&depot->count, have + count, memory_order_relaxed);
+	}
+	hak_lock_give(&depot->lock);
+	return fits;
+}
+
+unsigned hak_depot_take(unsigned class_idx, unsigned count, void **blocks)
+{
+	struct depot *depot = &depots[class_idx];
+
+	/* An empty depot is the common case of a heap that grows: no lock for that. */
+	if (atomic_load_explicit(&depot->count, memory_order_relaxed) == 0)
+		return 0;
+	hak_lock_take(&depot->lock);
+	uint32_t have = atomic_load_explicit(&depot->count, memory_order_relaxed);
+
+	if (count > have)
+		count = have;
+	have -= count;
+	memcpy(blocks, depot->slots + have, count * sizeof *blocks);
+	atomic_store_explicit(&depot->count, have, memory_order_relaxed);
+	hak_lock_give(&depot->lock);
+	return count;
+}
+
+unsigned hak_depot_count(unsigned class_idx)
+{
+	return atomic_load_explicit(&depots[class_idx].count, memory_order_relaxed);
+}

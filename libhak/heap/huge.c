@@ -1,0 +1,315 @@
+#include "heap/huge.h"
+
+#include "base/lock.h"
+#include "base/os.h"
+#include "base/report.h"
+#include "heap/meta.h"
+
+struct entry {
+	struct entry *next; /* in its bucket, or on the spare list */
+	uintptr_t address;
+	size_t block_bytes; /* whole pages: what the program may use */
+	size_t map_bytes;   /* >= block_bytes: a cached mapping may be a little longer */
+};
+
+#define ENTRY_LOG2 3
+static_assert(sizeof(struct entry) <= sizeof(void *) << ENTRY_LOG2, "an entry fits its array");
+
+/* Each shard's lock guards the buckets of that shard and the entries in them. */
+static struct hak_lock shard_locks[HAK_HUGE_SHARDS] = {
+	[0 ... HAK_HUGE_SHARDS - 1] = HAK_LOCK_OF(HAK_LOCK_HUGE)};
+static struct entry *buckets[HAK_HUGE_BUCKETS];
+
+static _Atomic uint64_t live_bytes, block_count;
+
+/* Freed mappings; its lock guards all of it, cached_bytes is read by others for statistics. */
+static struct {
+	struct hak_lock lock;
+	unsigned count;
+	_Atomic size_t bytes;
+	struct mapping {
+		char *start;
+		size_t bytes;
+		uint64_t freed_ns;
+	} mappings[HAK_HUGE_CACHE_SLOTS];
+} cache = {.lock = HAK_LOCK_OF(HAK_LOCK_CACHE)};
+
+/* size <= PTRDIFF_MAX: it cannot wrap. */
+static size_t round_to_pages(size_t size)
+{
+	size_t page_bytes = hak_os_page_bytes();
+
+	return (size + page_bytes - 1) & ~(page_bytes - 1);
+}
+
+/* Fibonacci hashing of the page number (Knuth, TAOCP 3, 6.4): mappings lie at regular distances. */
+static unsigned bucket_of(uintptr_t address)
+{
+	uint64_t hash = (uint64_t)(address >> 12) * 0x9e3779b97f4a7c15ull;
+
+	return (unsigned)(hash >> 40) % HAK_HUGE_BUCKETS;
+}
+
+static struct hak_lock *lock_of(unsigned bucket)
+{
+	return &shard_locks[bucket % HAK_HUGE_SHARDS];
+}
+
+static void registry_add(struct entry *entry)
+{
+	unsigned bucket = bucket_of(entry->address);
+
+	hak_lock_take(lock_of(bucket));
+	entry->next = buckets[bucket];
+	buckets[bucket] = entry;
+	hak_lock_give(lock_of(bucket));
+	atomic_fetch_add_explicit(&live_bytes, entry->block_bytes, memory_order_relaxed);
+	atomic_fetch_add_explicit(&block_count, 1, memory_order_relaxed);
+}
+
+/* Takes the entry of a block out; of two threads that free one block, one gets NULL. */
+static struct entry *registry_remove(uintptr_t address)
+{
+	unsigned bucket = bucket_of(address);
+	struct entry *entry = NULL;
+
+	hak_lock_take(lock_of(bucket));
+	for (struct entry **at = &buckets[bucket]; *at != NULL; at = &(*at)->next) {
+		if ((*at)->address == address) {
+			entry = *at;
+			*at = entry->next;
+			break;
+		}
+	}
+	hak_lock_give(lock_of(bucket));
+	if (entry != NULL) {
+		atomic_fetch_sub_explicit(&live_bytes, entry->block_bytes, memory_order_relaxed);
+		atomic_fetch_sub_explicit(&block_count, 1, memory_order_relaxed);
+	}
+	return entry;
+}
+
+static void cache_remove_locked(unsigned i)
+{
+	HAK_ASSERT(hak_lock_is_mine(&cache.lock));
+	atomic_fetch_sub_explicit(&cache.bytes, cache.mappings[i].bytes, memory_order_relaxed);
+	cache.mappings[i] = cache.mappings[--cache.count];
+}
+
+/* The mapping that serves `bytes` at the least cost, or cache.count: the shortest of those long
+ * enough, else the longest that is at least half as long and so saves half of the page faults. */
+static unsigned cache_choose_locked(size_t bytes)
+{
+	unsigned longer = cache.count, shorter = cache.count;
+
+	for (unsigned i = 0; i < cache.count; i++) {
+		size_t have = cache.mappings[i].bytes;
+
+		if (have >= bytes && (longer == cache.count || have < cache.mappings[longer].bytes))
+			longer = i;
+		if (have < bytes && have >= bytes / 2 &&
+		    (shorter == cache.count || have > cache.mappings[shorter].bytes))
+			shorter = i;
+	}
+	return longer != cache.count ? longer : shorter;
+}
+
+/* A cached mapping made to fit: a tail over an eighth is cut off, a missing one is grown. */
+static struct mapping cache_take(size_t bytes)
+{
+	struct mapping mapping = {.start = NULL};
+	unsigned i;
+
+	if (atomic_load_explicit(&cache.bytes, memory_order_relaxed) == 0)
+		return mapping;
+	hak_lock_take(&cache.lock);
+	i = cache_choose_locked(bytes);
+	if (i != cache.count) {
+		mapping = cache.mappings[i];
+		cache_remove_locked(i);
+	}
+	hak_lock_give(&cache.lock);
+	if (mapping.start == NULL)
+		return mapping;
+	if (mapping.bytes > bytes + bytes / 8) {
+		hak_os_unmap(mapping.start + bytes, mapping.bytes - bytes);
+		mapping.bytes = bytes;
+	} else if (mapping.bytes < bytes) {
+		char *grown = hak_os_remap(mapping.start, mapping.bytes, bytes);
+
+		if (grown == NULL)
+			hak_os_unmap(mapping.start, mapping.bytes);
+		mapping.start = grown;
+		mapping.bytes = bytes;
+	}
+	return mapping;
+}
+
+/* The oldest mapping leaves the cache; its caller unmaps it after unlocking. */
+static struct mapping cache_evict_locked(uint64_t before_ns)
+{
+	struct mapping evicted = {.start = NULL};
+	unsigned oldest = 0;
+
+	if (cache.count == 0)
+		return evicted;
+	for (unsigned i = 1; i < cache.count; i++)
+		if (cache.mappings[i].freed_ns < cache.mappings[oldest].freed_ns)
+			oldest = i;
+	if (cache.mappings[oldest].freed_ns <= before_ns) {
+		evicted = cache.mappings[oldest];
+		cache_remove_locked(oldest);
+	}
+	return evicted;
+}
+
+static void cache_put(char *start, size_t bytes)
+{
+	struct mapping evicted = {.start = start, .bytes = bytes};
+
+	if (bytes > HAK_HUGE_CACHE_BYTES_MAX) {
+		hak_os_unmap(start, bytes);
+		return;
+	}
+	/* Make room by the oldest, one at a time and unmapped outside the lock. */
+	do {
+		hak_lock_take(&cache.lock);
+		size_t have = atomic_load_explicit(&cache.bytes, memory_order_relaxed);
+
+		if (cache.count < HAK_HUGE_CACHE_SLOTS &&
+		    have + bytes <= HAK_HUGE_CACHE_BYTES_MAX) {
+			cache.mappings[cache.count++] = (struct mapping){
+				.start = start, .bytes = bytes, .freed_ns = hak_os_now_ns()};
+			atomic_store_explicit(&cache.bytes, have + bytes, memory_order_relaxed);
+			evicted.start = NULL;
+		} else {
+			evicted = cache_evict_locked(UINT64_MAX);
+		}
+		hak_lock_give(&cache.lock);
+		if (evicted.start != NULL)
+			hak_os_unmap(evicted.start, evicted.bytes);
+	} while (evicted.start != NULL);
+}
+
+/* Fresh memory at a multiple of `alignment`: map more, cut both ends off. */
+static char *map_aligned(size_t bytes, size_t alignment)
+{
+	size_t mapped = bytes + alignment;
+	char *start;
+
+	if (alignment <= hak_os_page_bytes())
+		return hak_os_map(bytes);
+	if (mapped < bytes || (start = hak_os_map(mapped)) == NULL)
+		return NULL;
+	size_t before = (size_t)(-(uintptr_t)start & (alignment - 1));
+
+	if (before != 0)
+		hak_os_unmap(start, before);
+	if (before != alignment)
+		hak_os_unmap(start + before + bytes, alignment - before);
+	return start + before;
+}
+
+void *hak_huge_take(size_t size, size_t alignment, bool *zeroed)
+{
+	size_t bytes = round_to_pages(size);
+	struct mapping mapping = {.start = NULL};
+	struct entry *entry = (struct entry *)(void *)hak_meta_take_array(ENTRY_LOG2);
+
+	if (entry == NULL)
+		return NULL;
+	*zeroed = false;
+	if (alignment <= hak_os_page_bytes())
+		mapping = cache_take(bytes);
+	if (mapping.start == NULL) {
+		mapping.start = map_aligned(bytes, alignment);
+		mapping.bytes = bytes;
+		*zeroed = true;
+	}
+	if (mapping.start == NULL) {
+		hak_meta_give_array((void **)(void *)entry, ENTRY_LOG2);
+		return NULL;
+	}
+	entry->address = (uintptr_t)mapping.start;
+	entry->block_bytes = bytes;
+	entry->map_bytes = mapping.bytes;
+	registry_add(entry);
+	return mapping.start;
+}
+
+bool hak_huge_give(void *block)
+{
+	struct entry *entry = registry_remove((uintptr_t)block);
+
+	if (entry == NULL)
+		return false;
+	size_t bytes = entry->map_bytes;
+
+	hak_meta_give_array((void **)(void *)entry, ENTRY_LOG2);
+	cache_put(block, bytes);
+	return true;
+}
+
+bool hak_huge_bytes(const void *block, size_t *bytes)
+{
+	unsigned bucket = bucket_of((uintptr_t)block);
+	bool found = false;
+
+	hak_lock_take(lock_of(bucket));
+	for (const struct entry *at = buckets[bucket]; at != NULL && !found; at = at->next) {
+		if (at->address == (uintptr_t)block) {
+			*bytes = at->block_bytes;
+			found = true;
+		}
+	}
+	hak_lock_give(lock_of(bucket));
+	return found;
+}
+
+void *hak_huge_resize(void *block, size_t size)
+{
+	size_t bytes = round_to_pages(size);
+	struct entry *entry = registry_remove((uintptr_t)block);
+	void *moved = block;
+
+	if (entry == NULL)
+		return NULL;
+	if (bytes > entry->map_bytes || bytes < entry->map_bytes - entry->map_bytes / 8) {
+		moved = hak_os_remap(block, entry->map_bytes, bytes);
+		if (moved != NULL)
+			entry->map_bytes = bytes;
+	}
+	if (moved != NULL) {
+		entry->address = (uintptr_t)moved;
+		entry->block_bytes = bytes;
+	}
+	registry_add(entry);
+	return moved;
+}
+
+bool hak_huge_has_cached(void)
+{
+	return atomic_load_explicit(&cache.bytes, memory_order_relaxed) != 0;
+}
+
+void hak_huge_purge(uint64_t before_ns)
+{
+	struct mapping evicted;
+
+	if (atomic_load_explicit(&cache.bytes, memory_order_relaxed) == 0)
+		return;
+	do {
+		hak_lock_take(&cache.lock);
+		evicted = cache_evict_locked(before_ns);
+		hak_lock_give(&cache.lock);
+		if (evicted.start != NULL)
+			hak_os_unmap(evicted.start, evicted.bytes);
+	} while (evicted.start != NULL);
+}
+
+void hak_huge_count(struct hak_huge_counts *counts)
+{
+	counts->block_count = atomic_load_explicit(&block_count, memory_order_relaxed);
+	counts->live_bytes = atomic_load_explicit(&live_bytes, memory_order_relaxed);
+	counts->cached_bytes = atomic_load_explicit(&cache.bytes, memory_order_relaxed);
+}

@@ -1,0 +1,44 @@
+/* huge.h - huge blocks: over 1 MiB, or aligned to more than that; a mapping of its own each.
+ *
+ * A registry by address knows them all: sharded, chained, its entries taken from meta.h before the
+ * mapping is made, so that noting a block cannot fail. An entry leaves the registry before its
+ * mapping is moved or unmapped and comes back after, so no address is ever in it twice.
+ *
+ * Freed mappings are kept, resident, for the next huge block: up to HAK_HUGE_CACHE_SLOTS of them
+ * and HAK_HUGE_CACHE_BYTES_MAX bytes, the oldest go first, and none older than the decay once
+ * purge.c has looked. A page fault costs more than all else that a huge block needs.
+ *
+ * Threads    any; inside the fork gate. Locks: a shard's HUGE, the cache's CACHE, never both.
+ * Errors     NULL or false: no memory, or not a huge block of ours, as each call says.
+ */
+#ifndef HAK_HEAP_HUGE_H
+#define HAK_HEAP_HUGE_H
+
+#include "base/config.h"
+
+struct hak_huge_counts {
+	uint64_t block_count;
+	uint64_t live_bytes;
+	uint64_t cached_bytes;
+};
+
+/* A block of size bytes, rounded up to pages, aligned to a power of two. *zeroed: it reads as 0. */
+void *hak_huge_take(size_t size, size_t alignment, bool *zeroed);
+
+/* False: block is no huge block in use. */
+bool hak_huge_give(void *block);
+bool hak_huge_bytes(const void *block, size_t *bytes);
+
+/* Makes a huge block longer or shorter, moving it where it must. NULL: no memory, or not one of
+ * ours (ask hak_huge_bytes first); the block is as it was. */
+void *hak_huge_resize(void *block, size_t size);
+
+/* True while freed mappings are kept: purge.c has something to look at. */
+bool hak_huge_has_cached(void);
+
+/* Unmaps what has been cached since `before_ns` or longer. */
+void hak_huge_purge(uint64_t before_ns);
+
+void hak_huge_count(struct hak_huge_counts *counts);
+
+#endif

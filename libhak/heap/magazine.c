@@ -1,0 +1,280 @@
+#include "heap/magazine.h"
+
+#include "base/report.h"
+#include "base/size_class.h"
+#include "heap/depot.h"
+#include "heap/meta.h"
+#include "heap/slab.h"
+
+#include <string.h>
+
+/* The magazine of a thread that has none: nothing to pop, no room to push. */
+static void *nothing[1];
+#define NOTHING (&nothing[1])
+
+__thread struct hak_magazine_heads hak_magazine_heads = {
+	.top = {[0 ... HAK_CLASS_BYTES - 1] = NOTHING},
+	.limit = {[0 ... HAK_CLASS_BYTES - 1] = NOTHING},
+};
+
+/* An array's words are a power of two: the NULL at the bottom and the slots. */
+#define LOG2_FIRST 4
+#define LOG2_LAST 8
+
+static_assert((1 << LOG2_LAST) - 1 == HAK_MAGAZINE_SLOTS_MAX, "the largest array");
+static_assert((1 << LOG2_FIRST) - 1 > HAK_MAGAZINE_SLOTS_BORN, "the first growth grows");
+static_assert(LOG2_LAST <= HAK_META_LOG2_MAX, "meta has such arrays");
+
+static void **top_of(const struct hak_magazines *magazines, unsigned class_idx)
+{
+	return __atomic_load_n(&magazines->heads->top[class_idx], __ATOMIC_RELAXED);
+}
+
+static void **bottom_of(const struct hak_magazines *magazines, unsigned class_idx)
+{
+	return atomic_load_explicit(&magazines->bottom[class_idx], memory_order_relaxed);
+}
+
+static void set_bottom(struct hak_magazines *magazines, unsigned class_idx, void **bottom)
+{
+	atomic_store_explicit(&magazines->bottom[class_idx], bottom, memory_order_relaxed);
+}
+
+static void set_top(struct hak_magazines *magazines, unsigned class_idx, void **top)
+{
+	__atomic_store_n(&magazines->heads->top[class_idx], top, __ATOMIC_RELAXED);
+}
+
+/* The most slots that a class may have: two at least, so that half of it is a block. */
+static size_t slots_max(unsigned class_idx)
+{
+	size_t slots = HAK_MAGAZINE_BYTES_MAX / hak_size_classes[class_idx].block_bytes;
+
+	if (slots > HAK_MAGAZINE_SLOTS_MAX)
+		return HAK_MAGAZINE_SLOTS_MAX;
+	return slots < 2 ? 2 : slots;
+}
+
+static size_t slots_at(unsigned class_idx, unsigned log2)
+{
+	size_t slots = log2 == 0 ? HAK_MAGAZINE_SLOTS_BORN : ((size_t)1 << log2) - 1;
+	size_t most = slots_max(class_idx);
+
+	return slots < most ? slots : most;
+}
+
+static bool is_open(const struct hak_magazines *magazines, unsigned class_idx)
+{
+	uint64_t open = atomic_load_explicit(&magazines->open_classes, memory_order_relaxed);
+
+	return (open >> class_idx & 1) != 0;
+}
+
+void hak_magazine_birth(struct hak_magazines *magazines)
+{
+	magazines->heads = &hak_magazine_heads;
+	HAK_CHECK(magazines->open_classes == 0);
+}
+
+/* The first refill or flush of a class: from here on its heads are a real magazine's. */
+static void open_class(struct hak_magazines *magazines, unsigned class_idx)
+{
+	uint64_t open = atomic_load_explicit(&magazines->open_classes, memory_order_relaxed);
+
+	/* A record that served a thread before keeps the arrays that have grown. */
+	if (bottom_of(magazines, class_idx) == NULL)
+		set_bottom(magazines, class_idx, magazines->born[class_idx]);
+	void **first = bottom_of(magazines, class_idx) + 1;
+
+	magazines->heads->limit[class_idx] = first +
+					     slots_at(class_idx, magazines->log2[class_idx]);
+	set_top(magazines, class_idx, first);
+	/* release: pairs with the acquire in hak_magazine_count() */
+	atomic_store_explicit(&magazines->open_classes, open | (uint64_t)1 << class_idx,
+			      memory_order_release);
+}
+
+void hak_magazine_death(struct hak_magazines *magazines)
+{
+	uint64_t open = atomic_load_explicit(&magazines->open_classes, memory_order_relaxed);
+
+	for (uint64_t rest = open; rest != 0; rest &= rest - 1) {
+		unsigned class_idx = (unsigned)__builtin_ctzl(rest);
+		void **first = bottom_of(magazines, class_idx) + 1;
+		unsigned count = (unsigned)(top_of(magazines, class_idx) - first);
+
+		if (count != 0 && !hak_depot_put(class_idx, first, count))
+			hak_slab_give(class_idx, first, count);
+		if (magazines->lease[class_idx] != 0)
+			hak_slab_unlease(magazines->lease[class_idx] - 1);
+		magazines->lease[class_idx] = 0;
+		magazines->heads->limit[class_idx] = NOTHING;
+		set_top(magazines, class_idx, NOTHING);
+	}
+	atomic_store_explicit(&magazines->open_classes, 0, memory_order_relaxed);
+}
+
+/* Every few misses the magazine moves to an array of twice the size, where the bounds and memory
+ * allow; its blocks move along. */
+static void note_miss(struct hak_magazines *magazines, unsigned class_idx)
+{
+	unsigned log2 = magazines->log2[class_idx];
+	size_t slots = slots_at(class_idx, log2);
+	void **bottom = bottom_of(magazines, class_idx);
+	size_t count = (size_t)(top_of(magazines, class_idx) - bottom - 1);
+
+	if (slots == slots_max(class_idx) ||
+	    ++magazines->miss_count[class_idx] < HAK_MAGAZINE_MISSES_TO_GROW)
+		return;
+	magazines->miss_count[class_idx] = 0;
+	unsigned larger = log2 == 0 ? LOG2_FIRST : log2 + 1;
+	void **array = hak_meta_take_array(larger);
+
+	if (array == NULL)
+		return;
+	array[0] = NULL;
+	memcpy(array + 1, bottom + 1, count * sizeof *array);
+	set_bottom(magazines, class_idx, array);
+	magazines->log2[class_idx] = (uint8_t)larger;
+	magazines->heads->limit[class_idx] = array + 1 + slots_at(class_idx, larger);
+	set_top(magazines, class_idx, array + 1 + count);
+	if (log2 != 0)
+		hak_meta_give_array(bottom, log2);
+}
+
+/* Up to `wanted` blocks from the leased slab, or from the next one where that is used up. */
+static unsigned take_from_slabs(struct hak_magazines *magazines, unsigned class_idx,
+				unsigned wanted, void **blocks)
+{
+	uint32_t *lease = &magazines->lease[class_idx];
+	unsigned taken = 0;
+
+	while (taken == 0) {
+		if (*lease == 0) {
+			uint32_t unit = hak_slab_lease(class_idx);
+
+			if (unit == HAK_POOL_NONE)
+				return 0;
+			*lease = unit + 1;
+		}
+		taken = hak_slab_take(*lease - 1, wanted, blocks);
+		if (taken < wanted) {
+			hak_slab_unlease(*lease - 1);
+			*lease = 0;
+		}
+	}
+	return taken;
+}
+
+/* Lowest address on top: what is handed out next lies next to what was handed out last. */
+static void reverse(void **blocks, unsigned count)
+{
+	for (unsigned i = 0, j = count - 1; i < j; i++, j--) {
+		void *block = blocks[i];
+
+		blocks[i] = blocks[j];
+		blocks[j] = block;
+	}
+}
+
+void *hak_magazine_refill(struct hak_magazines *magazines, unsigned class_idx)
+{
+	if (!is_open(magazines, class_idx))
+		open_class(magazines, class_idx);
+	note_miss(magazines, class_idx);
+	void **first = bottom_of(magazines, class_idx) + 1;
+	unsigned wanted = (unsigned)(magazines->heads->limit[class_idx] - first + 1) / 2;
+	unsigned count;
+
+	HAK_CHECK(top_of(magazines, class_idx) == first);
+	count = hak_depot_take(class_idx, wanted, first);
+	if (count == 0) {
+		count = take_from_slabs(magazines, class_idx, wanted, first);
+		if (count == 0)
+			return NULL;
+		reverse(first, count);
+	}
+	set_top(magazines, class_idx, first + count - 1);
+	return first[count - 1];
+}
+
+void hak_magazine_flush(struct hak_magazines *magazines, unsigned class_idx, void *block)
+{
+	if (!is_open(magazines, class_idx))
+		open_class(magazines, class_idx);
+	else
+		note_miss(magazines, class_idx);
+	void **first = bottom_of(magazines, class_idx) + 1;
+	void **top = top_of(magazines, class_idx);
+	unsigned count = (unsigned)(top - first);
+
+	if (top == magazines->heads->limit[class_idx]) {
+		unsigned leaving = count - count / 2;
+
+		if (!hak_depot_put(class_idx, first, leaving))
+			hak_slab_give(class_idx, first, leaving);
+		count -= leaving;
+		memmove(first, first + leaving, count * sizeof *first);
+		top = first + count;
+	}
+	*top = block;
+	set_top(magazines, class_idx, top + 1);
+}
+
+void *hak_magazine_take_direct(unsigned class_idx)
+{
+	void *block = NULL;
+	uint32_t unit;
+
+	if (hak_depot_take(class_idx, 1, &block) == 1)
+		return block;
+	unit = hak_slab_lease(class_idx);
+	if (unit == HAK_POOL_NONE)
+		return NULL;
+	/* A slab that was just leased has a free block, and nobody else may take it. */
+	HAK_CHECK(hak_slab_take(unit, 1, &block) == 1);
+	hak_slab_unlease(unit);
+	return block;
+}
+
+void hak_magazine_give_direct(unsigned class_idx, void *block)
+{
+	hak_slab_give(class_idx, &block, 1);
+}
+
+size_t hak_magazine_count(const struct hak_magazines *magazines, unsigned class_idx)
+{
+	/* acquire: pairs with the release in open_class() */
+	uint64_t open = atomic_load_explicit(&magazines->open_classes, memory_order_acquire);
+	ptrdiff_t count;
+
+	if ((open >> class_idx & 1) == 0)
+		return 0;
+	count = top_of(magazines, class_idx) - bottom_of(magazines, class_idx) - 1;
+	/* The array may be moving while we look: what cannot be is shown as nothing. */
+	return count < 0 || (size_t)count > slots_max(class_idx) ? 0 : (size_t)count;
+}
+
+bool hak_magazine_is_valid(const struct hak_magazines *magazines)
+{
+	for (unsigned class_idx = 1; class_idx <= HAK_CLASS_COUNT; class_idx++) {
+		void **bottom = bottom_of(magazines, class_idx);
+		void **top = top_of(magazines, class_idx);
+		void **limit = magazines->heads->limit[class_idx];
+
+		if (!is_open(magazines, class_idx)) {
+			if (top != NOTHING || limit != NOTHING)
+				return false;
+			continue;
+		}
+		if (bottom[0] != NULL || top <= bottom || top > limit)
+			return false;
+		if (limit - bottom - 1 !=
+		    (ptrdiff_t)slots_at(class_idx, magazines->log2[class_idx]))
+			return false;
+		for (void **slot = bottom + 1; slot < top; slot++)
+			if (*slot == NULL)
+				return false;
+	}
+	return true;
+}

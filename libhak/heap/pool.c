@@ -1,0 +1,353 @@
+#include "heap/pool.h"
+
+#include "base/bitmap.h"
+#include "base/lock.h"
+#include "base/os.h"
+#include "base/report.h"
+#include "heap/region.h"
+
+/* Shelves: 1..16 for that longest row, three wider ones, and two for SuperSlabs with nothing in
+ * use. 0 is "on no shelf". */
+enum shelf {
+	SHELF_NONE = 0,
+	SHELF_17 = HAK_SLAB_UNITS_MAX + 1,
+	SHELF_32,
+	SHELF_64,
+	SHELF_EMPTY,
+	SHELF_RETURNED,
+	SHELF_COUNT,
+};
+
+struct superslab {
+	_Atomic uint64_t free[HAK_SUPERSLAB_WORDS];
+	_Atomic uint64_t untouched[HAK_SUPERSLAB_WORDS]; /* never written since it read as zero */
+	uint64_t empty_since_ns;
+	uint8_t shelf;
+	uint8_t longest; /* the longest row of free units, 0..64 */
+};
+
+static_assert(sizeof(struct superslab) <= HAK_SUPERSLAB_DESCRIPTOR_BYTES, "descriptor fits");
+
+/* Which SuperSlabs are on a shelf: a bit each, and over 64 of these words a bit "word not 0". The
+ * words of all shelves lie side by side, so a small heap touches one page of them. */
+#define SUPERSLABS_MAX (HAK_REGION_BYTES_HIGH / HAK_SUPERSLAB_BYTES)
+#define WORDS_MAX (SUPERSLABS_MAX / HAK_WORD_BITS)
+#define SUMMARIES_MAX (WORDS_MAX / HAK_WORD_BITS)
+
+static struct {
+	uint64_t word[WORDS_MAX][SHELF_COUNT];
+	uint64_t summary[SUMMARIES_MAX][SHELF_COUNT];
+	uint32_t summary_end; /* summaries in use: those below the last SuperSlab opened */
+	struct hak_pool_counts counts;
+	_Atomic uint32_t empty_count; /* SuperSlabs on SHELF_EMPTY */
+} pool;
+
+/* Guards all of pool, and every SuperSlab's descriptor. Stats read the bit words without it. */
+static struct hak_lock pool_lock = HAK_LOCK_OF(HAK_LOCK_POOL);
+
+static struct superslab *superslab_at(uint32_t index)
+{
+	return (struct superslab *)(void *)(hak_region.superslab_descriptors +
+					    (size_t)index * HAK_SUPERSLAB_DESCRIPTOR_BYTES);
+}
+
+static uint64_t word_read(const _Atomic uint64_t *word)
+{
+	return atomic_load_explicit(word, memory_order_relaxed);
+}
+
+static void word_write(_Atomic uint64_t *word, uint64_t value)
+{
+	atomic_store_explicit(word, value, memory_order_relaxed);
+}
+
+static void shelf_add(unsigned shelf, uint32_t index)
+{
+	uint32_t word = index / HAK_WORD_BITS;
+
+	pool.word[word][shelf] |= (uint64_t)1 << index % HAK_WORD_BITS;
+	pool.summary[word / HAK_WORD_BITS][shelf] |= (uint64_t)1 << word % HAK_WORD_BITS;
+	if (shelf == SHELF_EMPTY)
+		atomic_fetch_add_explicit(&pool.empty_count, 1, memory_order_relaxed);
+}
+
+static void shelf_remove(unsigned shelf, uint32_t index)
+{
+	uint32_t word = index / HAK_WORD_BITS;
+
+	pool.word[word][shelf] &= ~((uint64_t)1 << index % HAK_WORD_BITS);
+	if (pool.word[word][shelf] == 0)
+		pool.summary[word / HAK_WORD_BITS][shelf] &= ~((uint64_t)1 << word % HAK_WORD_BITS);
+	if (shelf == SHELF_EMPTY)
+		atomic_fetch_sub_explicit(&pool.empty_count, 1, memory_order_relaxed);
+}
+
+/* The SuperSlab of lowest address on a shelf, from `from` on; HAK_POOL_NONE where there is none. */
+static uint32_t shelf_first(unsigned shelf, uint32_t from)
+{
+	uint32_t word = from / HAK_WORD_BITS;
+	uint64_t bits = pool.word[word][shelf] >> from % HAK_WORD_BITS;
+
+	if (bits != 0)
+		return from + (uint32_t)__builtin_ctzl(bits);
+	word++;
+	for (uint32_t i = word / HAK_WORD_BITS; i < pool.summary_end; i++) {
+		uint64_t summary = pool.summary[i][shelf];
+
+		if (i == word / HAK_WORD_BITS)
+			summary &= ~(uint64_t)0 << word % HAK_WORD_BITS;
+		if (summary == 0)
+			continue;
+		word = i * HAK_WORD_BITS + (uint32_t)__builtin_ctzl(summary);
+		return word * HAK_WORD_BITS + (uint32_t)__builtin_ctzl(pool.word[word][shelf]);
+	}
+	return HAK_POOL_NONE;
+}
+
+static unsigned shelf_of(const struct superslab *superslab)
+{
+	if (superslab->longest <= HAK_SLAB_UNITS_MAX)
+		return superslab->longest;
+	if (superslab->longest < 32)
+		return SHELF_17;
+	if (superslab->longest < HAK_WORD_BITS)
+		return SHELF_32;
+	if (word_read(&superslab->free[0]) == UINT64_MAX &&
+	    word_read(&superslab->free[1]) == UINT64_MAX)
+		return SHELF_EMPTY;
+	return SHELF_64;
+}
+
+/* Puts a SuperSlab where it belongs after its free units changed. */
+static void reshelve(struct superslab *superslab, uint32_t index)
+{
+	unsigned longest = 0;
+
+	for (unsigned i = 0; i < HAK_SUPERSLAB_WORDS; i++) {
+		unsigned run = hak_bitmap_longest_run(word_read(&superslab->free[i]));
+
+		if (run > longest)
+			longest = run;
+	}
+	superslab->longest = (uint8_t)longest;
+	unsigned shelf = shelf_of(superslab);
+
+	if (shelf == superslab->shelf)
+		return;
+	if (superslab->shelf != SHELF_NONE)
+		shelf_remove(superslab->shelf, index);
+	if (shelf != SHELF_NONE)
+		shelf_add(shelf, index);
+	if (shelf == SHELF_EMPTY)
+		superslab->empty_since_ns = hak_os_now_ns();
+	superslab->shelf = (uint8_t)shelf;
+}
+
+/* Marks units as taken where a SuperSlab has such a row; *bit is its place in the SuperSlab. */
+static bool carve(struct superslab *superslab, unsigned unit_count, unsigned unit_alignment,
+		  unsigned *bit, bool *zeroed)
+{
+	/* A bit at each multiple of the alignment: all ones over a group's ones. */
+	uint64_t aligned = UINT64_MAX / hak_bitmap_mask(0, unit_alignment);
+
+	for (unsigned i = 0; i < HAK_SUPERSLAB_WORDS; i++) {
+		uint64_t free = word_read(&superslab->free[i]);
+		uint64_t starts = hak_bitmap_run_starts(free, unit_count) & aligned;
+
+		if (starts == 0)
+			continue;
+		unsigned first = (unsigned)__builtin_ctzl(starts);
+		uint64_t mask = hak_bitmap_mask(first, unit_count);
+		uint64_t untouched = word_read(&superslab->untouched[i]);
+
+		word_write(&superslab->free[i], free & ~mask);
+		word_write(&superslab->untouched[i], untouched & ~mask);
+		*zeroed = (untouched & mask) == mask;
+		*bit = i * HAK_WORD_BITS + first;
+		return true;
+	}
+	return false;
+}
+
+/* The shelf that the search for a row of so many units begins at. */
+static unsigned shelf_to_begin(unsigned unit_count)
+{
+	if (unit_count <= HAK_SLAB_UNITS_MAX)
+		return unit_count;
+	return unit_count < 32 ? SHELF_17 : unit_count < HAK_WORD_BITS ? SHELF_32 : SHELF_64;
+}
+
+static void count_opened(void)
+{
+	pool.counts.opened_total++;
+	pool.counts.open_count++;
+	if (pool.counts.open_count > pool.counts.peak_count)
+		pool.counts.peak_count = pool.counts.open_count;
+}
+
+/* Takes from what is on the shelves. Rows of 1..16 at any place are found at the first look; longer
+ * or aligned ones may look at SuperSlabs in vain, so many on each shelf and no more. */
+#define LOOKS_MAX 32
+
+static uint32_t take_shelved(unsigned unit_count, unsigned unit_alignment, bool *zeroed)
+{
+	unsigned bit;
+
+	for (unsigned shelf = shelf_to_begin(unit_count); shelf < SHELF_COUNT; shelf++) {
+		uint32_t index = shelf_first(shelf, 0);
+
+		for (unsigned look = 0; index != HAK_POOL_NONE && look < LOOKS_MAX; look++) {
+			struct superslab *superslab = superslab_at(index);
+
+			if (superslab->longest >= unit_count &&
+			    carve(superslab, unit_count, unit_alignment, &bit, zeroed)) {
+				if (shelf == SHELF_RETURNED)
+					count_opened();
+				reshelve(superslab, index);
+				return index * (uint32_t)HAK_SUPERSLAB_UNITS + bit;
+			}
+			if ((index + 1) / HAK_WORD_BITS >= WORDS_MAX)
+				break;
+			index = shelf_first(shelf, index + 1);
+		}
+	}
+	return HAK_POOL_NONE;
+}
+
+/* Opens one more SuperSlab, empty and untouched, onto its shelf. */
+static bool open_superslab(void)
+{
+	uint32_t index;
+
+	if (!hak_region_open_next(&index))
+		return false;
+	struct superslab *superslab = superslab_at(index);
+
+	for (unsigned i = 0; i < HAK_SUPERSLAB_WORDS; i++) {
+		word_write(&superslab->free[i], UINT64_MAX);
+		word_write(&superslab->untouched[i], UINT64_MAX);
+	}
+	pool.summary_end = index / (HAK_WORD_BITS * HAK_WORD_BITS) + 1;
+	reshelve(superslab, index);
+	count_opened();
+	return true;
+}
+
+uint32_t hak_pool_take(unsigned unit_count, unsigned unit_alignment, bool *zeroed)
+{
+	uint32_t unit;
+
+	HAK_CHECK(unit_count - 1 < HAK_WORD_BITS && unit_alignment - 1 < HAK_WORD_BITS);
+	hak_lock_take(&pool_lock);
+	unit = take_shelved(unit_count, unit_alignment, zeroed);
+	if (unit == HAK_POOL_NONE && open_superslab())
+		unit = take_shelved(unit_count, unit_alignment, zeroed);
+	hak_lock_give(&pool_lock);
+	return unit;
+}
+
+void hak_pool_give(uint32_t unit, unsigned unit_count)
+{
+	uint32_t index = unit / (uint32_t)HAK_SUPERSLAB_UNITS;
+	unsigned bit = unit % (uint32_t)HAK_SUPERSLAB_UNITS;
+	uint64_t mask = hak_bitmap_mask(bit % HAK_WORD_BITS, unit_count);
+	struct superslab *superslab = superslab_at(index);
+	_Atomic uint64_t *word = &superslab->free[bit / HAK_WORD_BITS];
+
+	hak_lock_take(&pool_lock);
+	HAK_CHECK((word_read(word) & mask) == 0);
+	word_write(word, word_read(word) | mask);
+	reshelve(superslab, index);
+	hak_lock_give(&pool_lock);
+}
+
+bool hak_pool_has_empty(void)
+{
+	return atomic_load_explicit(&pool.empty_count, memory_order_relaxed) != 0;
+}
+
+uint32_t hak_pool_take_empty(uint64_t before_ns)
+{
+	uint32_t index;
+
+	hak_lock_take(&pool_lock);
+	index = shelf_first(SHELF_EMPTY, 0);
+	while (index != HAK_POOL_NONE && superslab_at(index)->empty_since_ns > before_ns)
+		index = index + 1 < SUPERSLABS_MAX ? shelf_first(SHELF_EMPTY, index + 1)
+						   : HAK_POOL_NONE;
+	if (index != HAK_POOL_NONE) {
+		/* Off every shelf it is nobody's but the caller's, with no unit marked as taken. */
+		shelf_remove(SHELF_EMPTY, index);
+		superslab_at(index)->shelf = SHELF_NONE;
+	}
+	hak_lock_give(&pool_lock);
+	return index;
+}
+
+void hak_pool_put_back(uint32_t superslab, bool returned)
+{
+	struct superslab *put = superslab_at(superslab);
+
+	hak_lock_take(&pool_lock);
+	HAK_CHECK(put->shelf == SHELF_NONE);
+	if (returned) {
+		for (unsigned i = 0; i < HAK_SUPERSLAB_WORDS; i++)
+			word_write(&put->untouched[i], UINT64_MAX);
+		put->shelf = SHELF_RETURNED;
+		shelf_add(SHELF_RETURNED, superslab);
+		pool.counts.open_count--;
+	} else {
+		reshelve(put, superslab);
+	}
+	hak_lock_give(&pool_lock);
+}
+
+void hak_pool_count(struct hak_pool_counts *counts)
+{
+	uint64_t touched = 0;
+
+	hak_lock_take(&pool_lock);
+	for (uint32_t index = 0; index < hak_region.superslab_count; index++) {
+		const struct superslab *superslab = superslab_at(index);
+
+		for (unsigned i = 0; i < HAK_SUPERSLAB_WORDS; i++)
+			touched += (uint64_t)__builtin_popcountl(
+				word_read(&superslab->free[i]) &
+				~word_read(&superslab->untouched[i]));
+	}
+	*counts = pool.counts;
+	hak_lock_give(&pool_lock);
+	counts->free_touched_unit_count = touched;
+}
+
+static bool superslab_is_valid(const struct superslab *superslab, uint32_t index)
+{
+	unsigned shelves = 0;
+
+	for (unsigned shelf = 1; shelf < SHELF_COUNT; shelf++) {
+		uint64_t word = pool.word[index / HAK_WORD_BITS][shelf];
+
+		if (((word >> index % HAK_WORD_BITS) & 1) == 0)
+			continue;
+		if (shelf != superslab->shelf)
+			return false;
+		shelves++;
+	}
+	if (superslab->shelf == SHELF_NONE)
+		return shelves == 0;
+	if (superslab->shelf == SHELF_RETURNED)
+		return shelves == 1 && shelf_of(superslab) == SHELF_EMPTY;
+	return shelves == 1 && shelf_of(superslab) == superslab->shelf;
+}
+
+bool hak_pool_is_valid(void)
+{
+	bool valid = true;
+
+	hak_lock_take(&pool_lock);
+	for (uint32_t index = 0; index < hak_region.superslab_count; index++)
+		valid = valid && superslab_is_valid(superslab_at(index), index);
+	valid = valid && pool.counts.open_count <= hak_region.superslab_count;
+	hak_lock_give(&pool_lock);
+	return valid;
+}

@@ -1,0 +1,56 @@
+/* pool.h - the shared pool: all SuperSlabs with their free units, for every class alike.
+ *
+ * A unit is free or taken: one bit, set where free. A slab or run is `unit_count` units in a row in
+ * one word (64 units, 1 MiB). Which SuperSlab serves is decided by its longest row of free units:
+ * the shortest that suffices, so that nearly full SuperSlabs fill up and nearly empty ones drain;
+ * the lowest address among equals. The order of choice, as shelves:
+ *
+ *   row 1 .. 16, 17 .. 31, 32 .. 63, 64   |  empty, memory still here  |  returned  |  a new one
+ *
+ * A SuperSlab whose last unit comes back is "empty"; when it has been so for a while, purge.c takes
+ * it off its shelf, gives its memory to the system and puts it on the shelf "returned".
+ *
+ * Invariants, by hak_pool_is_valid():  a SuperSlab is on exactly one shelf, the one of its longest
+ * row, or on none where nothing is free or while it is being purged; open_count = SuperSlabs opened
+ * - returned.
+ *
+ * Threads    any; POOL is held for a few hundred instructions, but for opening a SuperSlab.
+ * Source     the shelves: best fit by address, Wilson et al., "Dynamic Storage Allocation" (1995).
+ */
+#ifndef HAK_HEAP_POOL_H
+#define HAK_HEAP_POOL_H
+
+#include "base/config.h"
+
+#include <stdatomic.h>
+
+#define HAK_POOL_NONE UINT32_MAX
+
+struct hak_pool_counts {
+	uint64_t open_count;
+	uint64_t peak_count;
+	uint64_t opened_total;
+	uint64_t free_touched_unit_count; /* free units that may hold memory */
+};
+
+/* Units in a row, the first at a multiple of `unit_alignment` (a power of two to 64). Returns the
+ * first, or HAK_POOL_NONE: no memory. *zeroed tells whether all of them read as zero. */
+uint32_t hak_pool_take(unsigned unit_count, unsigned unit_alignment, bool *zeroed);
+
+/* Gives units back. Their class bytes are HAK_CLASS_NONE already. */
+void hak_pool_give(uint32_t unit, unsigned unit_count);
+
+/* True while a SuperSlab is empty and has its memory: purge.c has something to look at. */
+bool hak_pool_has_empty(void);
+
+/* Takes one SuperSlab that has been empty since `before_ns` or longer off the shelves and returns
+ * its index, or HAK_POOL_NONE. The caller advises it and calls hak_pool_put_back. */
+uint32_t hak_pool_take_empty(uint64_t before_ns);
+void hak_pool_put_back(uint32_t superslab, bool returned);
+
+void hak_pool_count(struct hak_pool_counts *counts);
+
+/* Checks every open SuperSlab; for tests and debuggers. */
+bool hak_pool_is_valid(void);
+
+#endif

@@ -1,0 +1,88 @@
+#include "heap/run.h"
+
+#include "base/report.h"
+#include "heap/control.h"
+#include "heap/pool.h"
+#include "heap/region.h"
+
+void *hak_run_take(size_t size, size_t alignment, bool *zeroed)
+{
+	unsigned unit_count = hak_run_units(size);
+	unsigned unit_alignment = hak_run_units(alignment);
+	uint32_t unit = hak_pool_take(unit_count, unit_alignment, zeroed);
+
+	if (unit == HAK_POOL_NONE)
+		return NULL;
+	struct hak_slab *slab = hak_control_slab(unit);
+	uint64_t last = atomic_load_explicit(&slab->control, memory_order_relaxed);
+
+	HAK_CHECK((last & (HAK_CONTROL_SLAB | HAK_CONTROL_RUN)) == 0);
+	/* release: pairs with the acquire of whoever reads the length */
+	atomic_store_explicit(&slab->control,
+			      hak_control_next(last, HAK_CONTROL_RUN, 0, unit_count),
+			      memory_order_release);
+	hak_region_mark(unit, unit_count, HAK_CLASS_RUN_HEAD, HAK_CLASS_RUN_TAIL);
+	return hak_region_address(unit);
+}
+
+/* The control word of the run whose first byte this is; aborts where there is none. */
+static uint64_t control_of(const void *block, const char *call)
+{
+	uint32_t unit = hak_region_unit(block);
+	uint64_t control = atomic_load_explicit(&hak_control_slab(unit)->control,
+						memory_order_acquire);
+
+	if (hak_region_class(unit) == HAK_CLASS_RUN_HEAD && (control & HAK_CONTROL_RUN) != 0) {
+		if (hak_region_offset(block) % HAK_UNIT_BYTES != 0)
+			hak_run_report_interior(block, call);
+		return control;
+	}
+	hak_report_misuse(HAK_MISUSE_NOT_IN_USE, call, block, 0);
+}
+
+void hak_run_give(void *block)
+{
+	uint32_t unit = hak_region_unit(block);
+	uint64_t control = control_of(block, "free");
+	unsigned unit_count = hak_control_count(control);
+
+	/* One CAS decides between two threads that free the same run. acquire: pairs with the
+	 * release in hak_run_take() */
+	if (!atomic_compare_exchange_strong_explicit(&hak_control_slab(unit)->control, &control,
+						     hak_control_next(control, 0, 0, 0),
+						     memory_order_acq_rel, memory_order_relaxed))
+		hak_report_misuse(HAK_MISUSE_NOT_IN_USE, "free", block, 0);
+	hak_region_mark(unit, unit_count, HAK_CLASS_NONE, HAK_CLASS_NONE);
+	hak_pool_give(unit, unit_count);
+}
+
+size_t hak_run_bytes(const void *block, const char *call)
+{
+	return (size_t)hak_control_count(control_of(block, call)) << HAK_UNIT_SHIFT;
+}
+
+void hak_run_shrink(void *block, size_t size)
+{
+	uint32_t unit = hak_region_unit(block);
+	uint64_t control = control_of(block, "realloc");
+	unsigned unit_count = hak_control_count(control);
+	unsigned kept_count = hak_run_units(size);
+
+	if (kept_count >= unit_count)
+		return;
+	atomic_store_explicit(&hak_control_slab(unit)->control,
+			      hak_control_next(control, HAK_CONTROL_RUN, 0, kept_count),
+			      memory_order_release);
+	hak_region_mark(unit + kept_count, unit_count - kept_count, HAK_CLASS_NONE, HAK_CLASS_NONE);
+	hak_pool_give(unit + kept_count, unit_count - kept_count);
+}
+
+void hak_run_report_interior(const void *block, const char *call)
+{
+	uint32_t head = hak_region_head(hak_region_unit(block));
+	uint64_t control = atomic_load_explicit(&hak_control_slab(head)->control,
+						memory_order_acquire);
+
+	hak_report_misuse(HAK_MISUSE_INTERIOR, call, block,
+			  (size_t)hak_control_count(control) << HAK_UNIT_SHIFT);
+}

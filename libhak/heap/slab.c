@@ -1,0 +1,422 @@
+#include "heap/slab.h"
+
+#include "base/bitmap.h"
+#include "base/lock.h"
+#include "base/report.h"
+#include "base/size_class.h"
+#include "heap/region.h"
+
+/* Partly free slabs of a class that nobody leases. The lock guards first_unit and the links and
+ * LISTED bits of the slabs on the list; the list is short-lived work, taken from its head. */
+struct list {
+	struct hak_lock lock;
+	uint32_t first_unit; /* unit + 1, so that zeroed memory is an empty list */
+};
+
+static struct list lists[HAK_CLASS_COUNT + 1] = {
+	[0 ... HAK_CLASS_COUNT] = {.lock = HAK_LOCK_OF(HAK_LOCK_CLASS)}};
+
+static void link_locked(struct list *list, uint32_t unit)
+{
+	struct hak_slab *slab = hak_control_slab(unit);
+
+	HAK_ASSERT(hak_lock_is_mine(&list->lock));
+	slab->previous_unit = 0;
+	slab->next_unit = list->first_unit;
+	if (list->first_unit != 0)
+		hak_control_slab(list->first_unit - 1)->previous_unit = unit + 1;
+	list->first_unit = unit + 1;
+}
+
+static void unlink_locked(struct list *list, uint32_t unit)
+{
+	struct hak_slab *slab = hak_control_slab(unit);
+
+	HAK_ASSERT(hak_lock_is_mine(&list->lock));
+	if (slab->previous_unit != 0)
+		hak_control_slab(slab->previous_unit - 1)->next_unit = slab->next_unit;
+	else
+		list->first_unit = slab->next_unit;
+	if (slab->next_unit != 0)
+		hak_control_slab(slab->next_unit - 1)->previous_unit = slab->previous_unit;
+}
+
+static bool is_slab_of(uint64_t control, uint32_t generation)
+{
+	return (control & HAK_CONTROL_SLAB) != 0 && hak_control_generation(control) == generation;
+}
+
+/* The units of a slab that is EMPTY, and so ours alone, go back to the pool. `last` is the word
+ * before it became so. */
+static void retire(uint32_t unit, uint64_t last)
+{
+	struct hak_slab *slab = hak_control_slab(unit);
+	unsigned class_idx = hak_control_class(last);
+	unsigned unit_count = hak_size_classes[class_idx].unit_count;
+
+	if ((last & HAK_CONTROL_LISTED) != 0) {
+		struct list *list = &lists[class_idx];
+
+		hak_lock_take(&list->lock);
+		unlink_locked(list, unit);
+		hak_lock_give(&list->lock);
+	}
+	hak_region_mark(unit, unit_count, HAK_CLASS_NONE, HAK_CLASS_NONE);
+	for (unsigned i = 0;
+	     i < HAK_SLAB_WORDS && atomic_load_explicit(&slab->free[i], memory_order_relaxed); i++)
+		atomic_store_explicit(&slab->free[i], 0, memory_order_relaxed);
+	/* release: the next owner of the units finds all of the above done */
+	atomic_store_explicit(&slab->control, hak_control_next(last, 0, 0, 0),
+			      memory_order_release);
+	hak_pool_give(unit, unit_count);
+}
+
+/* Puts the slab on its class's list where `seen` still stands; else reads `seen` anew. */
+static bool try_list(uint32_t unit, uint64_t *seen)
+{
+	struct hak_slab *slab = hak_control_slab(unit);
+	struct list *list = &lists[hak_control_class(*seen)];
+	bool listed;
+
+	/* LISTED is set under the lock and together with the link: who retires the slab meanwhile
+	 * either makes this CAS fail, or sees LISTED and waits for the lock to unlink it. */
+	hak_lock_take(&list->lock);
+	listed = atomic_compare_exchange_strong_explicit(&slab->control, seen,
+							 *seen | HAK_CONTROL_LISTED,
+							 memory_order_acq_rel,
+							 memory_order_acquire);
+	if (listed)
+		link_locked(list, unit);
+	hak_lock_give(&list->lock);
+	return listed;
+}
+
+/* After this thread changed the word to `seen`: retires the slab if all is free, lists it if some
+ * is, where that is nobody else's duty. Every thread that adds or unleases asks, so the last one
+ * sees the final state. */
+static void settle(uint32_t unit, uint64_t seen)
+{
+	struct hak_slab *slab = hak_control_slab(unit);
+	uint32_t generation = hak_control_generation(seen);
+
+	while (is_slab_of(seen, generation) && (seen & HAK_CONTROL_LEASED) == 0) {
+		unsigned count = hak_control_count(seen);
+
+		if (count == hak_size_classes[hak_control_class(seen)].block_count) {
+			/* acquire: pairs with the releases of all who gave */
+			if (atomic_compare_exchange_strong_explicit(
+				    &slab->control, &seen, seen & ~HAK_CONTROL_SLAB,
+				    memory_order_acq_rel, memory_order_acquire)) {
+				retire(unit, seen);
+				return;
+			}
+		} else if (count == 0 || (seen & HAK_CONTROL_LISTED) != 0 ||
+			   try_list(unit, &seen)) {
+			return;
+		}
+	}
+}
+
+static uint32_t lease_listed(unsigned class_idx)
+{
+	struct list *list = &lists[class_idx];
+	uint32_t unit = HAK_POOL_NONE;
+
+	hak_lock_take(&list->lock);
+	for (uint32_t next = list->first_unit; next != 0 && unit == HAK_POOL_NONE;) {
+		struct hak_slab *slab = hak_control_slab(next - 1);
+		uint64_t seen = atomic_load_explicit(&slab->control, memory_order_relaxed);
+
+		/* A slab that is EMPTY already waits for this lock to be unlinked: pass it by. */
+		while (unit == HAK_POOL_NONE && (seen & HAK_CONTROL_SLAB) != 0) {
+			uint64_t leased = (seen & ~HAK_CONTROL_LISTED) | HAK_CONTROL_LEASED;
+
+			/* acquire: pairs with the adds of those who gave */
+			if (atomic_compare_exchange_weak_explicit(&slab->control, &seen, leased,
+								  memory_order_acq_rel,
+								  memory_order_relaxed))
+				unit = next - 1;
+		}
+		next = slab->next_unit;
+	}
+	if (unit != HAK_POOL_NONE)
+		unlink_locked(list, unit);
+	hak_lock_give(&list->lock);
+	return unit;
+}
+
+/* Cuts units from the pool into a slab of the class, leased to the caller. */
+static uint32_t lease_new(unsigned class_idx)
+{
+	const struct hak_size_class *size_class = &hak_size_classes[class_idx];
+	bool zeroed;
+	uint32_t unit = hak_pool_take(size_class->unit_count, 1, &zeroed);
+	unsigned left = size_class->block_count;
+
+	if (unit == HAK_POOL_NONE)
+		return HAK_POOL_NONE;
+	struct hak_slab *slab = hak_control_slab(unit);
+	uint64_t last = atomic_load_explicit(&slab->control, memory_order_relaxed);
+
+	HAK_CHECK((last & (HAK_CONTROL_SLAB | HAK_CONTROL_RUN)) == 0);
+	for (unsigned i = 0; left != 0; i++) {
+		unsigned here = left < HAK_WORD_BITS ? left : HAK_WORD_BITS;
+
+		atomic_store_explicit(&slab->free[i], hak_bitmap_mask(0, here),
+				      memory_order_relaxed);
+		left -= here;
+	}
+	atomic_store_explicit(&slab->high_water, zeroed ? 0 : size_class->block_count,
+			      memory_order_relaxed);
+	hak_region_mark(unit, size_class->unit_count, class_idx, class_idx);
+	/* release: pairs with the acquire of whoever meets this slab by its word */
+	atomic_store_explicit(&slab->control,
+			      hak_control_next(last, HAK_CONTROL_SLAB | HAK_CONTROL_LEASED,
+					       class_idx, size_class->block_count),
+			      memory_order_release);
+	return unit;
+}
+
+uint32_t hak_slab_lease(unsigned class_idx)
+{
+	uint32_t unit = lease_listed(class_idx);
+
+	return unit != HAK_POOL_NONE ? unit : lease_new(class_idx);
+}
+
+void hak_slab_unlease(uint32_t unit)
+{
+	struct hak_slab *slab = hak_control_slab(unit);
+	/* release: pairs with the acquire of the next lessee, who claims by what we left */
+	uint64_t seen = atomic_fetch_and_explicit(&slab->control, ~HAK_CONTROL_LEASED,
+						  memory_order_acq_rel);
+
+	HAK_CHECK((seen & HAK_CONTROL_LEASED) != 0);
+	settle(unit, seen & ~HAK_CONTROL_LEASED);
+}
+
+/* Lowers the count by up to `wanted` and returns by how much: so many bits are now ours to
+ * claim. */
+static unsigned reserve(struct hak_slab *slab, unsigned wanted)
+{
+	uint64_t seen = atomic_load_explicit(&slab->control, memory_order_relaxed);
+	unsigned count;
+
+	do {
+		count = hak_control_count(seen);
+		if (count > wanted)
+			count = wanted;
+		if (count == 0)
+			return 0;
+		/* acquire: pairs with the release of the adds, so the bits counted are seen */
+	} while (!atomic_compare_exchange_weak_explicit(
+		&slab->control, &seen, seen - count, memory_order_acquire, memory_order_relaxed));
+	return count;
+}
+
+unsigned hak_slab_take(uint32_t unit, unsigned count, void **blocks)
+{
+	struct hak_slab *slab = hak_control_slab(unit);
+	unsigned reserved = reserve(slab, count);
+	unsigned class_idx = hak_control_class(
+		atomic_load_explicit(&slab->control, memory_order_relaxed));
+	size_t block_bytes = hak_size_classes[class_idx].block_bytes;
+	char *start = hak_region_address(unit);
+	unsigned taken = 0, last = 0;
+
+	/* The bits are there: popcount >= count held before the reservation. One pass finds them
+	 * unless others give behind it and take before it, so the scan begins anew at the end. */
+	for (unsigned i = 0; taken < reserved; i = (i + 1) % HAK_SLAB_WORDS) {
+		uint64_t bits = hak_bitmap_take(&slab->free[i], reserved - taken);
+
+		for (; bits != 0; bits &= bits - 1) {
+			unsigned index = i * HAK_WORD_BITS + (unsigned)__builtin_ctzl(bits);
+
+			blocks[taken++] = start + index * block_bytes;
+			last = index > last ? index : last;
+		}
+	}
+	if (taken != 0 && last >= atomic_load_explicit(&slab->high_water, memory_order_relaxed))
+		atomic_store_explicit(&slab->high_water, last + 1, memory_order_relaxed);
+	return taken;
+}
+
+/* Where a block lies: its slab's first unit and its index there. */
+struct place {
+	uint32_t unit;
+	unsigned index;
+};
+
+/* Finds a block's place, and misuse on the way: not a block's first byte, or a unit that is no
+ * slab of this class. */
+static struct place find(unsigned class_idx, const void *block, const char *call)
+{
+	uint32_t unit = hak_region_unit(block);
+	size_t block_bytes = hak_size_classes[class_idx].block_bytes;
+
+	if (hak_unlikely(hak_region_class(unit) != class_idx))
+		hak_report_misuse(HAK_MISUSE_NOT_IN_USE, call, block, 0);
+	unit = hak_region_head(unit);
+	size_t offset = (size_t)((const char *)block - hak_region_address(unit));
+	unsigned index = hak_size_class_index(class_idx, offset);
+
+	if (hak_unlikely(index * block_bytes != offset))
+		hak_report_misuse(HAK_MISUSE_INTERIOR, call, block, block_bytes);
+	if (hak_unlikely(index >= hak_size_classes[class_idx].block_count))
+		hak_report_misuse(HAK_MISUSE_NOT_IN_USE, call, block, 0);
+	return (struct place){.unit = unit, .index = index};
+}
+
+void hak_slab_check_block(unsigned class_idx, const void *block, const char *call)
+{
+	(void)find(class_idx, block, call);
+}
+
+void hak_slab_report_double_free(unsigned class_idx, const void *block)
+{
+	hak_slab_check_block(class_idx, block, "free");
+	hak_report_misuse(HAK_MISUSE_DOUBLE_FREE, "free", block,
+			  hak_size_classes[class_idx].block_bytes);
+}
+
+/* Adds to the count what was given by bits before, and settles what follows from it. */
+static void add(uint32_t unit, unsigned count)
+{
+	/* release: pairs with the acquire in reserve() and of the one who retires the slab */
+	uint64_t seen = atomic_fetch_add_explicit(&hak_control_slab(unit)->control, count,
+						  memory_order_acq_rel);
+
+	settle(unit, seen + count);
+}
+
+/* Sets the bits of one word, all of which must have been taken. */
+static void give_word(unsigned class_idx, uint32_t unit, unsigned word, uint64_t mask)
+{
+	struct hak_slab *slab = hak_control_slab(unit);
+	uint64_t twice = hak_bitmap_give(&slab->free[word], mask);
+
+	if (hak_unlikely(twice != 0)) {
+		size_t index = word * HAK_WORD_BITS + (size_t)__builtin_ctzl(twice);
+		size_t bytes = hak_size_classes[class_idx].block_bytes;
+
+		hak_slab_report_double_free(class_idx, hak_region_address(unit) + index * bytes);
+	}
+}
+
+/* How far ahead a batch fetches descriptors: far enough for one to come from memory. */
+#define PREFETCH_AHEAD 8
+
+static void prefetch(const void *block)
+{
+	uint32_t unit = hak_region_unit(block);
+
+	__builtin_prefetch(hak_control_slab(hak_region_head(unit)), 1);
+}
+
+void hak_slab_give(unsigned class_idx, void *const *blocks, unsigned count)
+{
+	struct place place = {.unit = HAK_POOL_NONE, .index = 0};
+	unsigned word = 0, pending = 0;
+	uint64_t mask = 0;
+
+	for (unsigned i = 0; i < count && i < PREFETCH_AHEAD; i++)
+		prefetch(blocks[i]);
+	for (unsigned i = 0; i < count; i++) {
+		struct place next = find(class_idx, blocks[i], "free");
+		unsigned next_word = next.index / HAK_WORD_BITS;
+		uint64_t bit = (uint64_t)1 << next.index % HAK_WORD_BITS;
+
+		if (i + PREFETCH_AHEAD < count)
+			prefetch(blocks[i + PREFETCH_AHEAD]);
+		/* Neighbours in one word go back with one operation, those of one slab with one
+		 * add. */
+		if (mask != 0 &&
+		    (next.unit != place.unit || next_word != word || (mask & bit) != 0)) {
+			give_word(class_idx, place.unit, word, mask);
+			mask = 0;
+		}
+		if (pending != 0 && next.unit != place.unit) {
+			add(place.unit, pending);
+			pending = 0;
+		}
+		place = next;
+		word = next_word;
+		mask |= bit;
+		pending++;
+	}
+	if (pending != 0) {
+		give_word(class_idx, place.unit, word, mask);
+		add(place.unit, pending);
+	}
+}
+
+/* Adds one slab to its class's row. */
+static void count_slab(struct hak_slab *slab, uint64_t control, struct hak_slab_counts *row)
+{
+	unsigned class_idx = hak_control_class(control);
+	unsigned block_count = hak_size_classes[class_idx].block_count;
+	unsigned free_count = hak_control_count(control);
+	unsigned high_water = atomic_load_explicit(&slab->high_water, memory_order_relaxed);
+	unsigned untouched = high_water < block_count ? block_count - high_water : 0;
+
+	row->slab_count++;
+	row->taken_block_count += block_count - free_count;
+	row->free_touched_block_count += free_count > untouched ? free_count - untouched : 0;
+}
+
+void hak_slab_count(struct hak_slab_counts counts[HAK_CLASS_COUNT + 1], uint64_t *run_unit_count)
+{
+	uint32_t end = (uint32_t)(hak_region_open_bytes() >> HAK_UNIT_SHIFT);
+	uint32_t unit = 0;
+
+	*run_unit_count = 0;
+	while (unit < end) {
+		unsigned class_idx = hak_region_class(unit);
+		struct hak_slab *slab = hak_control_slab(unit);
+		uint64_t control = atomic_load_explicit(&slab->control, memory_order_acquire);
+		uint32_t step = 1;
+
+		/* Others go on: believe the byte and the word only where they say the same. */
+		if (class_idx == HAK_CLASS_RUN_HEAD && (control & HAK_CONTROL_RUN) != 0) {
+			step = hak_control_count(control);
+			*run_unit_count += step;
+		} else if (class_idx != HAK_CLASS_NONE && class_idx <= HAK_CLASS_COUNT &&
+			   (control & HAK_CONTROL_SLAB) != 0 &&
+			   hak_control_class(control) == class_idx) {
+			step = hak_size_classes[class_idx].unit_count;
+			count_slab(slab, control, &counts[class_idx]);
+		}
+		unit += step;
+	}
+}
+
+bool hak_slab_is_valid(uint32_t unit)
+{
+	struct hak_slab *slab = hak_control_slab(unit);
+	uint64_t control = atomic_load_explicit(&slab->control, memory_order_acquire);
+	unsigned class_idx = hak_control_class(control);
+	unsigned free_count = 0, unit_count;
+
+	if ((control & HAK_CONTROL_RUN) != 0) {
+		class_idx = HAK_CLASS_RUN_HEAD;
+		unit_count = hak_control_count(control);
+	} else if ((control & HAK_CONTROL_SLAB) != 0) {
+		unit_count = hak_size_classes[class_idx].unit_count;
+		for (unsigned i = 0; i < HAK_SLAB_WORDS; i++)
+			free_count += (unsigned)__builtin_popcountl(
+				atomic_load_explicit(&slab->free[i], memory_order_relaxed));
+		if (free_count < hak_control_count(control) ||
+		    free_count > hak_size_classes[class_idx].block_count)
+			return false;
+	} else {
+		return hak_region_class(unit) == HAK_CLASS_NONE;
+	}
+	for (unsigned i = 0; i < unit_count; i++) {
+		unsigned byte = i != 0 && class_idx == HAK_CLASS_RUN_HEAD ? HAK_CLASS_RUN_TAIL
+									  : class_idx;
+
+		if (hak_region_class(unit + i) != byte || hak_region_head(unit + i) != unit)
+			return false;
+	}
+	return true;
+}

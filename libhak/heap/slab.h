@@ -1,0 +1,67 @@
+/* slab.h - slabs: blocks of one class that belong to nobody; any thread gives to any slab.
+ *
+ *   states of a slab, and who moves it:
+ *
+ *      pool --take--> leased --unlease--> full   --a give-->  listed --lease--> leased
+ *                        |                 |                    |
+ *                        +--unlease, all free, or the last give-+--> EMPTY: retired, to the pool
+ *
+ * The protocol. Taking reserves first: the count goes down by CAS, then that many bits are claimed.
+ * Giving sets the bits first, then adds to the count. So popcount(bits) >= count at every moment,
+ * a reservation always finds its bits, and count == blocks means that all are really there. Who
+ * moves {all free, not leased} to neither-slab-nor-run by CAS owns the units alone: it takes the
+ * slab off its list, clears class bytes and bits, and gives the units to the pool. Nobody touches a
+ * descriptor after its own add, except by a CAS on the same generation.
+ *
+ *   who meets whom   | take (the lessee)      | give                     | lease, unlease
+ *   take             | one lessee at a time   | own bits, count by CAS   | same thread
+ *   give             |                        | own bits, count by add   | the later one settles:
+ *   settle           | fails on "leased"      | one CAS wins             | lists, retires or
+ *   neither
+ *
+ * Threads    any; inside the fork gate. CLASS is held to link and unlink alone, POOL never inside.
+ * Errors     HAK_POOL_NONE or 0 blocks: no memory. Misuse found here aborts (report.h).
+ */
+#ifndef HAK_HEAP_SLAB_H
+#define HAK_HEAP_SLAB_H
+
+#include "base/config.h"
+#include "heap/control.h"
+#include "heap/pool.h"
+
+/* A slab of the class with free blocks, leased to the caller: a listed one, else a new one from the
+ * pool. Returns its first unit. */
+uint32_t hak_slab_lease(unsigned class_idx);
+
+/* Ends the lease; the slab is listed, retired or left full. */
+void hak_slab_unlease(uint32_t unit);
+
+/* Takes up to `count` blocks from a slab that the caller leases, lowest addresses first. Returns
+ * how many, 0 where none is free. */
+unsigned hak_slab_take(uint32_t unit, unsigned count, void **blocks);
+
+/* Gives `count` blocks of one class back to their slabs. A block that is not a block of that class
+ * in use aborts, with the sentence for a free. */
+void hak_slab_give(unsigned class_idx, void *const *blocks, unsigned count);
+
+/* What a slab block's pointer says of it, checked: its first byte is a block's first byte. Aborts
+ * with a sentence about `call` otherwise. */
+void hak_slab_check_block(unsigned class_idx, const void *block, const char *call);
+
+/* Says that a block was freed twice, or that it never was a block, and aborts. */
+_Noreturn void hak_slab_report_double_free(unsigned class_idx, const void *block);
+
+/* Blocks of slabs, by class, summed over the region: given out or in magazines and depots, free
+ * and touched, and the number of slabs. Read while others go on. */
+struct hak_slab_counts {
+	uint64_t slab_count;
+	uint64_t taken_block_count;
+	uint64_t free_touched_block_count;
+};
+
+void hak_slab_count(struct hak_slab_counts counts[HAK_CLASS_COUNT + 1], uint64_t *run_unit_count);
+
+/* The invariants of the slab or run at this unit; exact where no other thread is at work. */
+bool hak_slab_is_valid(uint32_t unit);
+
+#endif

@@ -1,0 +1,59 @@
+/* thread.h - the threads: their records, their way into and out of slow paths, birth and death.
+ *
+ * Each thread that allocates has a record from meta.h with its magazines and its pass through the
+ * fork gate. Records of dead threads wait for new ones: birth and death neither map nor unmap, and
+ * a process holds as many records as it ever had threads at once.
+ *
+ * Birth is the first slow path. Death is the last round of the destructors of thread-specific data,
+ * so that other destructors still find magazines; what a thread allocates or frees after that goes
+ * straight to the slabs, as it does where there is no memory for a record.
+ *
+ * Threads    every call is for the calling thread, but where it says "all".
+ * Source     pthread_key_create(3), pthread_atfork(3).
+ */
+#ifndef HAK_HEAP_THREAD_H
+#define HAK_HEAP_THREAD_H
+
+#include "base/config.h"
+#include "base/gate.h"
+#include "heap/magazine.h"
+
+struct hak_thread {
+	struct hak_gate_pass pass;
+	struct hak_thread *next;       /* all records ever made */
+	struct hak_thread *next_spare; /* those without a thread */
+	bool alive;
+	bool has_destructor;
+	uint8_t destructor_round;
+	struct hak_magazines magazines;
+};
+
+/* The one upward call of heap/: on the way out of a slow path, still inside the gate, govern/ may
+ * look whether something is due. Set by init.c before other threads exist. */
+extern HAK_HIDDEN void (*hak_thread_slow_passed)(void);
+
+/* Creates the key for the destructor. Called once, from the constructor. */
+void hak_thread_init(void);
+
+/* Enters a slow path: waits while a fork is under way, gives birth to the thread where needed. The
+ * heap is born after this, or the result is NULL and hak_region.born false: no memory. NULL also
+ * for a thread without a record. A signal handler that enters while its thread is inside aborts. */
+struct hak_thread *hak_thread_enter(void);
+void hak_thread_leave(struct hak_thread *thread);
+
+/* A block of the class, by way of this thread's magazine. NULL: no memory. */
+void *hak_thread_take(unsigned class_idx);
+
+/* Gives a block back where hak_magazine_push() said no. */
+void hak_thread_give(unsigned class_idx, void *block);
+
+/* Fork: closes the gate and waits until all others are outside; opens it again in the parent; in
+ * the child gives the magazines and leases of all others back first, since they are gone. */
+void hak_thread_fork_prepare(void);
+void hak_thread_fork_parent(void);
+void hak_thread_fork_child(void);
+
+/* Blocks of each class in the magazines of all threads: adds to counts. Inside the gate. */
+void hak_thread_count(uint64_t counts[HAK_CLASS_COUNT + 1]);
+
+#endif

@@ -1,0 +1,37 @@
+/* init.c - on top of all: what happens when the library comes and goes, and who wakes whom.
+ *
+ * Allocations before the constructor are served: every table works from zeroed static memory, and
+ * heap and thread are born by the first slow path.
+ */
+#include "base/settings.h"
+#include "govern/fork.h"
+#include "govern/purge.h"
+#include "govern/stats.h"
+#include "heap/thread.h"
+
+#include <hak/hak.h>
+
+#define STRINGIFY_(x) #x
+#define STRINGIFY(x) STRINGIFY_(x)
+
+HAK_EXPORT const char *hak_version(void)
+{
+	return STRINGIFY(HAK_VERSION_MAJOR) "." STRINGIFY(HAK_VERSION_MINOR) "." STRINGIFY(
+		HAK_VERSION_PATCH);
+}
+
+/* 101 is the first that is not reserved: before the constructors of everything that was linked to
+ * us without a priority of its own. */
+__attribute__((constructor(101))) static void hak_init(void)
+{
+	hak_settings_read();
+	hak_thread_init();
+	hak_fork_init();
+	hak_thread_slow_passed = hak_purge_if_due;
+}
+
+__attribute__((destructor(101))) static void hak_exit(void)
+{
+	if (hak_settings.stats)
+		hak_stats_print();
+}
