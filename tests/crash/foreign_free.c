@@ -1,0 +1,14 @@
+/* Goal: memory that the program mapped by itself is refused. */
+#include <stdlib.h>
+#include <sys/mman.h>
+
+int main(void)
+{
+	void *volatile page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+				   -1, 0);
+
+	if (page == MAP_FAILED)
+		return 1;
+	free(page);
+	return 0;
+}

@@ -1,0 +1,146 @@
+/* Goal: huge blocks are known by their address alone, keep their bytes when resized, and freed
+ * mappings are used again, within bounds, until they are purged.
+ * Method: a few hundred blocks at once, bytes checked, counts compared on the way. */
+#include "unit.h"
+
+#include "base/os.h"
+#include "heap/huge.h"
+#include "heap/region.h"
+
+#include <string.h>
+
+#define MIB ((size_t)1 << 20)
+
+static int start(void **state)
+{
+	(void)state;
+	return hak_region_init() ? 0 : -1;
+}
+
+static struct hak_huge_counts counted(void)
+{
+	struct hak_huge_counts counts;
+
+	hak_huge_count(&counts);
+	return counts;
+}
+
+static void blocks_are_found_by_address(void **state)
+{
+	static char *blocks[300];
+	size_t bytes;
+
+	(void)state;
+	for (size_t i = 0; i < 300; i++) {
+		bool zeroed;
+
+		blocks[i] = hak_huge_take(MIB + i * 5000, 1, &zeroed);
+		assert_non_null(blocks[i]);
+		assert_true(zeroed);
+		blocks[i][MIB + i * 5000 - 1] = (char)i;
+	}
+	assert_int_equal(counted().block_count, 300);
+	for (size_t i = 0; i < 300; i++) {
+		assert_true(hak_huge_bytes(blocks[i], &bytes));
+		assert_in_range(bytes, MIB + i * 5000, MIB + i * 5000 + hak_os_page_bytes() - 1);
+		assert_false(hak_huge_bytes(blocks[i] + hak_os_page_bytes(), &bytes));
+		assert_int_equal(blocks[i][MIB + i * 5000 - 1], (char)i);
+	}
+	for (size_t i = 0; i < 300; i++) {
+		assert_true(hak_huge_give(blocks[i]));
+		assert_false(hak_huge_give(blocks[i]));
+	}
+	assert_int_equal(counted().block_count, 0);
+	assert_int_equal(counted().live_bytes, 0);
+	assert_true(counted().cached_bytes <= HAK_HUGE_CACHE_BYTES_MAX);
+	hak_huge_purge(UINT64_MAX);
+	assert_int_equal(counted().cached_bytes, 0);
+}
+
+static void freed_mappings_serve_again(void **state)
+{
+	bool zeroed;
+	char *first = hak_huge_take(8 * MIB, 1, &zeroed);
+	char *again, *longer, *shorter;
+	size_t bytes;
+
+	(void)state;
+	memset(first, 1, 8 * MIB);
+	assert_true(hak_huge_give(first));
+	assert_int_equal(counted().cached_bytes, 8 * MIB);
+	hak_huge_purge(0); /* not that old: it stays */
+	assert_int_equal(counted().cached_bytes, 8 * MIB);
+	/* A little less fits as it is; what it holds is not zero. */
+	again = hak_huge_take(8 * MIB - 3 * 4096, 1, &zeroed);
+	assert_ptr_equal(again, first);
+	assert_false(zeroed);
+	assert_true(hak_huge_bytes(again, &bytes));
+	assert_in_range(bytes, 8 * MIB - 3 * 4096, 8 * MIB - 2 * 4096);
+	assert_true(hak_huge_give(again));
+	/* Much less: the tail goes back. More: the mapping grows. */
+	shorter = hak_huge_take(3 * MIB, 1, &zeroed);
+	assert_ptr_equal(shorter, first);
+	assert_true(hak_huge_give(shorter));
+	assert_int_equal(counted().cached_bytes, 3 * MIB);
+	longer = hak_huge_take(5 * MIB, 1, &zeroed);
+	assert_int_equal(counted().cached_bytes, 0);
+	assert_int_equal(longer[3 * MIB - 1], 1);
+	longer[5 * MIB - 1] = 1;
+	assert_true(hak_huge_give(longer));
+	hak_huge_purge(UINT64_MAX);
+	assert_int_equal(counted().cached_bytes, 0);
+}
+
+static void alignments_are_kept(void **state)
+{
+	(void)state;
+	for (size_t alignment = MIB; alignment <= 256 * MIB; alignment *= 4) {
+		bool zeroed;
+		char *block = hak_huge_take(MIB + 1, alignment, &zeroed);
+
+		assert_non_null(block);
+		assert_int_equal((uintptr_t)block % alignment, 0);
+		block[0] = block[MIB] = 1;
+		assert_true(hak_huge_give(block));
+	}
+	hak_huge_purge(UINT64_MAX);
+}
+
+static void resized_blocks_keep_their_bytes(void **state)
+{
+	bool zeroed;
+	char *block = hak_huge_take(2 * MIB, 1, &zeroed);
+	size_t bytes;
+
+	(void)state;
+	for (size_t i = 0; i < 2 * MIB; i += 4096)
+		block[i] = (char)(i >> 12);
+	block = hak_huge_resize(block, 64 * MIB);
+	assert_non_null(block);
+	block[64 * MIB - 1] = 1;
+	block = hak_huge_resize(block, 2 * MIB);
+	assert_non_null(block);
+	assert_true(hak_huge_bytes(block, &bytes));
+	assert_int_equal(bytes, 2 * MIB);
+	for (size_t i = 0; i < 2 * MIB; i += 4096)
+		assert_int_equal(block[i], (char)(i >> 12));
+	/* More than there is: the block stays as it was. */
+	assert_null(hak_huge_resize(block, PTRDIFF_MAX / 2));
+	assert_true(hak_huge_bytes(block, &bytes));
+	assert_int_equal(bytes, 2 * MIB);
+	assert_true(hak_huge_give(block));
+	assert_null(hak_huge_resize(block, 3 * MIB));
+	hak_huge_purge(UINT64_MAX);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(blocks_are_found_by_address),
+		cmocka_unit_test(freed_mappings_serve_again),
+		cmocka_unit_test(alignments_are_kept),
+		cmocka_unit_test(resized_blocks_keep_their_bytes),
+	};
+
+	return cmocka_run_group_tests(tests, start, NULL);
+}

@@ -1,0 +1,101 @@
+/* Goal: memory that has been empty for the decay goes back to the system on later slow paths, and
+ * memory that is in use does not.
+ * Method: 64 MiB of small blocks and 32 MiB of huge ones are freed; resident memory is read from
+ * /proc before and after, while light work goes on. */
+#include "unit.h"
+
+#include "base/config.h"
+#include "base/os.h"
+
+#include <hak/hak.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* With ThreadSanitizer most of what is resident is its shadow, which does not go back. */
+#if defined(__SANITIZE_THREAD__)
+#define RESIDENT_IS_OURS 0
+#else
+#define RESIDENT_IS_OURS 1
+#endif
+
+#define BLOCKS 65536
+#define MIB ((size_t)1 << 20)
+
+static size_t resident_bytes(void)
+{
+	unsigned long pages = 0;
+	FILE *statm = fopen("/proc/self/statm", "r");
+
+	assert_non_null(statm);
+	assert_int_equal(fscanf(statm, "%*u %lu", &pages), 1);
+	fclose(statm);
+	return pages * hak_os_page_bytes();
+}
+
+/* Some slow paths every ten milliseconds, for longer than the decay. */
+static void work_lightly(void)
+{
+	void *runs[4];
+
+	for (int i = 0; i < 150; i++) {
+		for (int j = 0; j < 4; j++)
+			runs[j] = hak_malloc(100000);
+		for (int j = 0; j < 4; j++)
+			hak_free(runs[j]);
+		usleep(10000);
+	}
+}
+
+static void what_is_freed_goes_back(void **state)
+{
+	static char *blocks[BLOCKS];
+	size_t before, full, after;
+	char *huge, *kept;
+	struct hak_stats stats;
+
+	(void)state;
+	kept = hak_malloc(1000);
+	memset(kept, 0x77, 1000);
+	before = resident_bytes();
+	for (size_t i = 0; i < BLOCKS; i++) {
+		blocks[i] = hak_malloc(1000);
+		memset(blocks[i], 1, 1000);
+	}
+	huge = hak_malloc(32 * MIB);
+	memset(huge, 1, 32 * MIB);
+	full = resident_bytes();
+	assert_true(full - before >= 95 * MIB);
+	for (size_t i = 0; i < BLOCKS; i++)
+		hak_free(blocks[i]);
+	hak_free(huge);
+	work_lightly();
+	after = resident_bytes();
+	hak_stats_get(&stats, sizeof stats);
+	print_message("resident %zu KiB, full %zu KiB, after %zu KiB\n", before / 1024, full / 1024,
+		      after / 1024);
+	if (RESIDENT_IS_OURS)
+		assert_true(after < before + 8 * MIB);
+	assert_true(stats.superslab_open_count <= 3);
+	assert_int_equal(stats.huge_cached_bytes, 0);
+	for (int i = 0; i < 1000; i++)
+		assert_int_equal(kept[i], 0x77);
+	/* What went back is there again, and reads as zero where calloc says so. */
+	for (size_t i = 0; i < BLOCKS; i++) {
+		blocks[i] = hak_calloc(1, 1000);
+		for (size_t at = 0; at < 1000; at++)
+			assert_int_equal(blocks[i][at], 0);
+	}
+	for (size_t i = 0; i < BLOCKS; i++)
+		hak_free(blocks[i]);
+	hak_free(kept);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_is_freed_goes_back),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
