@@ -74,13 +74,27 @@ HAK_INLINE uint64_t hak_bitmap_run_starts(uint64_t word, unsigned count)
 	return word;
 }
 
-/* The longest row of set bits, 0..64. */
+/* The longest row of set bits, 0..64, by halves: rows of 2^i bits for every i, then the longest
+ * made up of those. */
 HAK_INLINE unsigned hak_bitmap_longest_run(uint64_t word)
 {
-	unsigned length = 0;
+	uint64_t starts[6] = {word}; /* starts[i]: where 2^i set bits in a row begin */
+	unsigned top = 0, length;
 
-	for (; word != 0; length++)
-		word &= word >> 1;
+	if (word == 0 || word == UINT64_MAX)
+		return word == 0 ? 0 : HAK_WORD_BITS;
+	while (top < 5 && (starts[top + 1] = starts[top] & starts[top] >> (1u << top)) != 0)
+		top++;
+	word = starts[top];
+	length = 1u << top;
+	while (top-- > 0) {
+		uint64_t longer = word & starts[top] >> length;
+
+		if (longer != 0) {
+			word = longer;
+			length += 1u << top;
+		}
+	}
 	return length;
 }
 

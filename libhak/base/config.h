@@ -68,9 +68,8 @@
 #define HAK_REGION_BYTES_HIGH ((size_t)1 << 40)
 #define HAK_REGION_RAM_FACTOR 4
 
-/* Descriptors, fixed here because the region lays out their tables before their types are known. */
+/* Fixed here because the region lays out the table before the type is known. */
 #define HAK_SLAB_DESCRIPTOR_BYTES 192
-#define HAK_SUPERSLAB_DESCRIPTOR_BYTES 64
 
 /* Magazines: slots a magazine is born with, and the most it may grow to, in slots and in bytes. */
 #define HAK_MAGAZINE_SLOTS_BORN 8

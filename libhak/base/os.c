@@ -61,25 +61,32 @@ size_t hak_os_address_space_bytes(void)
 	return left;
 }
 
+static void *reserve(size_t bytes)
+{
+	return mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+}
+
 void *hak_os_reserve(size_t bytes, size_t alignment)
 {
 	int saved_errno = errno;
-	size_t mapped = bytes + alignment;
-	char *start = mmap(NULL, mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
-			   0);
+	size_t before = 0;
+	char *start = reserve(bytes);
 
-	if (start == MAP_FAILED) {
-		errno = saved_errno;
-		return NULL;
+	/* Recent kernels align large mappings to a huge page, which is all we ask for: only where
+	 * it did not come so is a larger one made and cut. */
+	if (start != MAP_FAILED && ((uintptr_t)start & (alignment - 1)) != 0) {
+		munmap(start, bytes);
+		start = reserve(bytes + alignment);
+		if (start != MAP_FAILED) {
+			before = (size_t)(-(uintptr_t)start & (alignment - 1));
+			if (before != 0)
+				munmap(start, before);
+			if (before != alignment)
+				munmap(start + before + bytes, alignment - before);
+		}
 	}
-	size_t before = (size_t)(-(uintptr_t)start & (alignment - 1));
-
-	if (before != 0)
-		munmap(start, before);
-	if (before != alignment)
-		munmap(start + before + bytes, alignment - before);
 	errno = saved_errno;
-	return start + before;
+	return start == MAP_FAILED ? NULL : start + before;
 }
 
 bool hak_os_open(void *address, size_t bytes)

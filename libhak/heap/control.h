@@ -12,7 +12,8 @@
  * Neither run nor slab: the units are in the pool, or on their way there or out of it.
  *
  * Descriptors never move and are never unmapped: a stale unit number reads a valid word. One is
- * used for the first unit of a slab or run; the others rest.
+ * used for the first unit of a slab or run; of the others a slab uses head_distance, so that a
+ * block's unit leads to its slab: for slabs of one unit it is the same cache line.
  */
 #ifndef HAK_HEAP_CONTROL_H
 #define HAK_HEAP_CONTROL_H
@@ -35,7 +36,8 @@ struct hak_slab {
 	uint32_t next_unit; /* neighbours on the list; guarded by the list's lock */
 	uint32_t previous_unit;
 	_Atomic uint32_t high_water; /* blocks from this index on were never handed out */
-	uint32_t reserved[3];
+	uint8_t head_distance;	     /* of every unit of a slab: how far the first lies before it */
+	uint8_t reserved[11];
 	_Atomic uint64_t free[HAK_SLAB_WORDS]; /* set: free. popcount >= the control word's count */
 };
 
@@ -47,6 +49,12 @@ HAK_INLINE struct hak_slab *hak_control_slab(uint32_t unit)
 {
 	return (struct hak_slab *)(void *)(hak_region.slab_descriptors +
 					   (size_t)unit * HAK_SLAB_DESCRIPTOR_BYTES);
+}
+
+/* The first unit of the slab that this unit is part of. Written before the class bytes are. */
+HAK_INLINE uint32_t hak_control_head(uint32_t unit)
+{
+	return unit - hak_control_slab(unit)->head_distance;
 }
 
 HAK_INLINE unsigned hak_control_count(uint64_t control)

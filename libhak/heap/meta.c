@@ -28,12 +28,12 @@ static void *take_locked(size_t bytes)
 	if (end > meta.open_bytes) {
 		size_t open = (end + OPEN_STEP_BYTES - 1) & ~(OPEN_STEP_BYTES - 1);
 
-		if (!hak_os_open(hak_region.meta + meta.open_bytes, open - meta.open_bytes))
+		if (!hak_os_open(hak_region.meta_end - open, open - meta.open_bytes))
 			return NULL;
 		meta.open_bytes = open;
 	}
 	atomic_store_explicit(&meta.used_bytes, end, memory_order_relaxed);
-	return hak_region.meta + used;
+	return hak_region.meta_end - end;
 }
 
 void *hak_meta_take(size_t bytes)

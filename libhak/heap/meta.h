@@ -1,6 +1,6 @@
 /* meta.h - memory for the allocator itself: thread records, magazines, depots, huge entries.
  *
- * It grows as one prefix of its part of the reservation and is never given back; arrays that are
+ * It grows downwards in its part of the reservation and is never given back; arrays that are
  * given back wait, by size, for the next who needs one. What a process holds at most is bounded by
  * its most threads at once and its most huge blocks at once, not by how often they come and go.
  *

@@ -4,6 +4,7 @@
 #include "base/lock.h"
 #include "base/os.h"
 #include "base/report.h"
+#include "heap/meta.h"
 #include "heap/region.h"
 
 /* Shelves: 1..16 for that longest row, three wider ones, and two for SuperSlabs with nothing in
@@ -26,20 +27,27 @@ struct superslab {
 	uint8_t longest; /* the longest row of free units, 0..64 */
 };
 
-static_assert(sizeof(struct superslab) <= HAK_SUPERSLAB_DESCRIPTOR_BYTES, "descriptor fits");
+/* Descriptors come from meta.h in rows, when the first SuperSlab of a row is opened. */
+#define ROW_SUPERSLABS 64
+#define SUPERSLABS_MAX (HAK_REGION_BYTES_HIGH / HAK_SUPERSLAB_BYTES)
+#define ROWS_MAX (SUPERSLABS_MAX / ROW_SUPERSLABS)
 
 /* Which SuperSlabs are on a shelf: a bit each, and over 64 of these words a bit "word not 0". The
  * words of all shelves lie side by side, so a small heap touches one page of them. */
-#define SUPERSLABS_MAX (HAK_REGION_BYTES_HIGH / HAK_SUPERSLAB_BYTES)
-#define WORDS_MAX (SUPERSLABS_MAX / HAK_WORD_BITS)
-#define SUMMARIES_MAX (WORDS_MAX / HAK_WORD_BITS)
+#define GROUP_SUPERSLABS (HAK_WORD_BITS * HAK_WORD_BITS)
+#define GROUPS_MAX (SUPERSLABS_MAX / GROUP_SUPERSLABS)
+
+static_assert(ROW_SUPERSLABS == HAK_WORD_BITS, "a row of descriptors for each word of shelves");
 
 static struct {
-	uint64_t word[WORDS_MAX][SHELF_COUNT];
-	uint64_t summary[SUMMARIES_MAX][SHELF_COUNT];
-	uint32_t summary_end; /* summaries in use: those below the last SuperSlab opened */
 	struct hak_pool_counts counts;
 	_Atomic uint32_t empty_count; /* SuperSlabs on SHELF_EMPTY */
+	uint32_t group_count;	      /* groups in use: those up to the last SuperSlab opened */
+	struct group {
+		uint64_t summary[SHELF_COUNT];
+		uint64_t word[HAK_WORD_BITS][SHELF_COUNT];
+	} groups[GROUPS_MAX];
+	struct superslab *rows[ROWS_MAX];
 } pool;
 
 /* Guards all of pool, and every SuperSlab's descriptor. Stats read the bit words without it. */
@@ -47,8 +55,18 @@ static struct hak_lock pool_lock = HAK_LOCK_OF(HAK_LOCK_POOL);
 
 static struct superslab *superslab_at(uint32_t index)
 {
-	return (struct superslab *)(void *)(hak_region.superslab_descriptors +
-					    (size_t)index * HAK_SUPERSLAB_DESCRIPTOR_BYTES);
+	return &pool.rows[index / ROW_SUPERSLABS][index % ROW_SUPERSLABS];
+}
+
+static struct group *group_of(uint32_t index)
+{
+	return &pool.groups[index / GROUP_SUPERSLABS];
+}
+
+/* A shelf's word with the bit of this SuperSlab; its bit number is index % HAK_WORD_BITS. */
+static uint64_t *shelf_word(unsigned shelf, uint32_t index)
+{
+	return &group_of(index)->word[index / HAK_WORD_BITS % HAK_WORD_BITS][shelf];
 }
 
 static uint64_t word_read(const _Atomic uint64_t *word)
@@ -63,21 +81,21 @@ static void word_write(_Atomic uint64_t *word, uint64_t value)
 
 static void shelf_add(unsigned shelf, uint32_t index)
 {
-	uint32_t word = index / HAK_WORD_BITS;
+	unsigned word_number = index / HAK_WORD_BITS % HAK_WORD_BITS;
 
-	pool.word[word][shelf] |= (uint64_t)1 << index % HAK_WORD_BITS;
-	pool.summary[word / HAK_WORD_BITS][shelf] |= (uint64_t)1 << word % HAK_WORD_BITS;
+	*shelf_word(shelf, index) |= (uint64_t)1 << index % HAK_WORD_BITS;
+	group_of(index)->summary[shelf] |= (uint64_t)1 << word_number;
 	if (shelf == SHELF_EMPTY)
 		atomic_fetch_add_explicit(&pool.empty_count, 1, memory_order_relaxed);
 }
 
 static void shelf_remove(unsigned shelf, uint32_t index)
 {
-	uint32_t word = index / HAK_WORD_BITS;
+	unsigned word_number = index / HAK_WORD_BITS % HAK_WORD_BITS;
 
-	pool.word[word][shelf] &= ~((uint64_t)1 << index % HAK_WORD_BITS);
-	if (pool.word[word][shelf] == 0)
-		pool.summary[word / HAK_WORD_BITS][shelf] &= ~((uint64_t)1 << word % HAK_WORD_BITS);
+	*shelf_word(shelf, index) &= ~((uint64_t)1 << index % HAK_WORD_BITS);
+	if (*shelf_word(shelf, index) == 0)
+		group_of(index)->summary[shelf] &= ~((uint64_t)1 << word_number);
 	if (shelf == SHELF_EMPTY)
 		atomic_fetch_sub_explicit(&pool.empty_count, 1, memory_order_relaxed);
 }
@@ -86,20 +104,25 @@ static void shelf_remove(unsigned shelf, uint32_t index)
 static uint32_t shelf_first(unsigned shelf, uint32_t from)
 {
 	uint32_t word = from / HAK_WORD_BITS;
-	uint64_t bits = pool.word[word][shelf] >> from % HAK_WORD_BITS;
+	uint64_t bits;
 
+	if (from >= hak_region.superslab_count)
+		return HAK_POOL_NONE;
+	bits = *shelf_word(shelf, from) >> from % HAK_WORD_BITS;
 	if (bits != 0)
 		return from + (uint32_t)__builtin_ctzl(bits);
 	word++;
-	for (uint32_t i = word / HAK_WORD_BITS; i < pool.summary_end; i++) {
-		uint64_t summary = pool.summary[i][shelf];
+	for (uint32_t i = word / HAK_WORD_BITS; i < pool.group_count; i++) {
+		const struct group *group = &pool.groups[i];
+		uint64_t summary = group->summary[shelf];
 
 		if (i == word / HAK_WORD_BITS)
 			summary &= ~(uint64_t)0 << word % HAK_WORD_BITS;
 		if (summary == 0)
 			continue;
-		word = i * HAK_WORD_BITS + (uint32_t)__builtin_ctzl(summary);
-		return word * HAK_WORD_BITS + (uint32_t)__builtin_ctzl(pool.word[word][shelf]);
+		word = (uint32_t)__builtin_ctzl(summary);
+		return (i * HAK_WORD_BITS + word) * HAK_WORD_BITS +
+		       (uint32_t)__builtin_ctzl(group->word[word][shelf]);
 	}
 	return HAK_POOL_NONE;
 }
@@ -206,8 +229,6 @@ static uint32_t take_shelved(unsigned unit_count, unsigned unit_alignment, bool 
 				reshelve(superslab, index);
 				return index * (uint32_t)HAK_SUPERSLAB_UNITS + bit;
 			}
-			if ((index + 1) / HAK_WORD_BITS >= WORDS_MAX)
-				break;
 			index = shelf_first(shelf, index + 1);
 		}
 	}
@@ -217,9 +238,12 @@ static uint32_t take_shelved(unsigned unit_count, unsigned unit_alignment, bool 
 /* Opens one more SuperSlab, empty and untouched, onto its shelf. */
 static bool open_superslab(void)
 {
-	uint32_t index;
+	uint32_t index = hak_region.superslab_count;
+	struct superslab **row = &pool.rows[index / ROW_SUPERSLABS % ROWS_MAX];
 
-	if (!hak_region_open_next(&index))
+	if (*row == NULL)
+		*row = hak_meta_take(ROW_SUPERSLABS * sizeof **row);
+	if (*row == NULL || !hak_region_open_next(&index))
 		return false;
 	struct superslab *superslab = superslab_at(index);
 
@@ -227,7 +251,7 @@ static bool open_superslab(void)
 		word_write(&superslab->free[i], UINT64_MAX);
 		word_write(&superslab->untouched[i], UINT64_MAX);
 	}
-	pool.summary_end = index / (HAK_WORD_BITS * HAK_WORD_BITS) + 1;
+	pool.group_count = index / GROUP_SUPERSLABS + 1;
 	reshelve(superslab, index);
 	count_opened();
 	return true;
@@ -273,8 +297,7 @@ uint32_t hak_pool_take_empty(uint64_t before_ns)
 	hak_lock_take(&pool_lock);
 	index = shelf_first(SHELF_EMPTY, 0);
 	while (index != HAK_POOL_NONE && superslab_at(index)->empty_since_ns > before_ns)
-		index = index + 1 < SUPERSLABS_MAX ? shelf_first(SHELF_EMPTY, index + 1)
-						   : HAK_POOL_NONE;
+		index = shelf_first(SHELF_EMPTY, index + 1);
 	if (index != HAK_POOL_NONE) {
 		/* Off every shelf it is nobody's but the caller's, with no unit marked as taken. */
 		shelf_remove(SHELF_EMPTY, index);
@@ -325,7 +348,7 @@ static bool superslab_is_valid(const struct superslab *superslab, uint32_t index
 	unsigned shelves = 0;
 
 	for (unsigned shelf = 1; shelf < SHELF_COUNT; shelf++) {
-		uint64_t word = pool.word[index / HAK_WORD_BITS][shelf];
+		uint64_t word = *shelf_word(shelf, index);
 
 		if (((word >> index % HAK_WORD_BITS) & 1) == 0)
 			continue;

@@ -2,17 +2,17 @@
  *
  * One PROT_NONE reservation, made at the birth of the heap and never given up:
  *
- *   | meta | SuperSlab descriptors | slab descriptors | head bytes | class bytes |   SuperSlabs   |
- *   |......|.......................|..................|............|.............|                |
- *                                                                          base ^  open prefix ^
+ *   |     meta | slab descriptors     | class bytes     |   SuperSlabs               |
+ *       <-open   open->                 open->          base   open->
  *
- * Memory opens as one growing prefix of each part, a SuperSlab at a time in the region and a row of
- * SuperSlabs at a time in the tables, so the number of mappings stays constant. Nothing in the
- * region is ever unmapped: a foreign mapping there would look like ours.
+ * Memory opens as one growing part of each, a SuperSlab at a time in the region and a row of
+ * SuperSlabs at a time in the tables, so the number of mappings stays constant. meta.h's share
+ * grows downwards, so that what a small process needs of it and of the descriptors lies side by
+ * side. Nothing in the region is ever unmapped: a foreign mapping there would look like ours.
  *
- * Class bytes say what each unit is: HAK_CLASS_NONE, a class_idx, HAK_CLASS_RUN_HEAD or _TAIL.
- * Head bytes say how many units a unit lies behind the first of its slab. Any thread may read
- * both for any unit of the open prefix, even for a pointer that was never ours.
+ * Class bytes say what each unit is: HAK_CLASS_NONE, a class_idx, HAK_CLASS_RUN_HEAD or _TAIL. Any
+ * thread may read those and the descriptors of any unit of the open prefix, even for a pointer that
+ * was never ours.
  *
  * Threads    hak_region_init from any, the first wins; hak_region_open_next under the pool's lock.
  * Life       from the first malloc to the end of the process.
@@ -28,10 +28,8 @@ struct hak_region {
 	uintptr_t base;
 	_Atomic size_t open_grains; /* the prefix that is readable, in 16 bytes; 0 before birth */
 	_Atomic uint8_t *class_of_unit; /* one byte per unit */
-	uint8_t *head_of_unit;		/* distance to the slab's first; written before the class */
 	char *slab_descriptors;		/* HAK_SLAB_DESCRIPTOR_BYTES per unit */
-	char *superslab_descriptors;	/* HAK_SUPERSLAB_DESCRIPTOR_BYTES per SuperSlab */
-	char *meta;			/* meta.h's share */
+	char *meta_end;			/* meta.h's share: so many bytes down from here */
 	size_t meta_bytes;
 	uint32_t superslab_count_max;
 	uint32_t superslab_count; /* opened so far; guarded by the pool's lock */
@@ -115,10 +113,8 @@ HAK_INLINE unsigned hak_region_class(uint32_t unit)
 	return atomic_load_explicit(&hak_region.class_of_unit[unit], memory_order_acquire);
 }
 
-HAK_INLINE uint32_t hak_region_head(uint32_t unit)
-{
-	return unit - hak_region.head_of_unit[unit];
-}
+/* Where the run begins that this unit is part of, by the class bytes before it. For reports. */
+uint32_t hak_region_run_head(uint32_t unit);
 
 /* Marks units as one slab or run: `first` for the first of them, `rest` for the others. Only the
  * owner of units that are in nobody else's hands may do so. */

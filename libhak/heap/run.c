@@ -79,7 +79,7 @@ void hak_run_shrink(void *block, size_t size)
 
 void hak_run_report_interior(const void *block, const char *call)
 {
-	uint32_t head = hak_region_head(hak_region_unit(block));
+	uint32_t head = hak_region_run_head(hak_region_unit(block));
 	uint64_t control = atomic_load_explicit(&hak_control_slab(head)->control,
 						memory_order_acquire);
 

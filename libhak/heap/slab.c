@@ -168,6 +168,8 @@ static uint32_t lease_new(unsigned class_idx)
 	}
 	atomic_store_explicit(&slab->high_water, zeroed ? 0 : size_class->block_count,
 			      memory_order_relaxed);
+	for (unsigned i = 0; i < size_class->unit_count; i++)
+		hak_control_slab(unit + i)->head_distance = (uint8_t)i;
 	hak_region_mark(unit, size_class->unit_count, class_idx, class_idx);
 	/* release: pairs with the acquire of whoever meets this slab by its word */
 	atomic_store_explicit(&slab->control,
@@ -256,7 +258,7 @@ static struct place find(unsigned class_idx, const void *block, const char *call
 
 	if (hak_unlikely(hak_region_class(unit) != class_idx))
 		hak_report_misuse(HAK_MISUSE_NOT_IN_USE, call, block, 0);
-	unit = hak_region_head(unit);
+	unit = hak_control_head(unit);
 	size_t offset = (size_t)((const char *)block - hak_region_address(unit));
 	unsigned index = hak_size_class_index(class_idx, offset);
 
@@ -308,9 +310,8 @@ static void give_word(unsigned class_idx, uint32_t unit, unsigned word, uint64_t
 
 static void prefetch(const void *block)
 {
-	uint32_t unit = hak_region_unit(block);
-
-	__builtin_prefetch(hak_control_slab(hak_region_head(unit)), 1);
+	/* For slabs of one unit, and so for most blocks, this is the slab's own descriptor. */
+	__builtin_prefetch(hak_control_slab(hak_region_unit(block)), 1);
 }
 
 void hak_slab_give(unsigned class_idx, void *const *blocks, unsigned count)
@@ -415,7 +416,9 @@ bool hak_slab_is_valid(uint32_t unit)
 		unsigned byte = i != 0 && class_idx == HAK_CLASS_RUN_HEAD ? HAK_CLASS_RUN_TAIL
 									  : class_idx;
 
-		if (hak_region_class(unit + i) != byte || hak_region_head(unit + i) != unit)
+		if (hak_region_class(unit + i) != byte)
+			return false;
+		if (class_idx != HAK_CLASS_RUN_HEAD && hak_control_head(unit + i) != unit)
 			return false;
 	}
 	return true;

@@ -24,6 +24,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -36,9 +37,11 @@
 #define CHILD_SECONDS 10
 #define STALL_SECONDS 20 /* without progress of some thread; more than a child may take */
 #define HANDLER_PAIRS 2
+#define RUSH_BLOCKS 24
 /* Then an allocating thread pauses: where there are fewer processors than threads the forks would
  * otherwise wait for a turn, not for the allocator. */
-#define OPERATIONS_IN_A_ROW 32
+#define OPERATIONS_IN_A_ROW 8
+#define PAUSE_NS 20000
 
 struct worker {
 	pthread_t thread;
@@ -56,6 +59,27 @@ static uint64_t fork_count;
 static unsigned allocator_count, forker_count;
 static _Atomic uint64_t forks_begun;
 static _Atomic bool over;
+
+/* ---- the watch over a child ---- */
+
+/* Only write and _exit: the child may be anywhere inside the allocator. */
+static void say_stuck(int unused)
+{
+	static const char words[] = "fork_storm: deadlock: a child did not end in time\n";
+
+	(void)unused;
+	if (write(STDERR_FILENO, words, sizeof words - 1) < 0)
+		_exit(3);
+	_exit(4);
+}
+
+/* The first thing that a child does: whatever hangs later, it is not left behind. */
+static void limit_child(void)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	signal(SIGALRM, say_stuck);
+	alarm(CHILD_SECONDS);
+}
 
 /* ---- fork handlers that allocate ---- */
 
@@ -84,6 +108,12 @@ static void early_give(void)
 	handler_give(0);
 }
 
+static void early_give_in_child(void)
+{
+	limit_child();
+	handler_give(0);
+}
+
 static void late_take(void)
 {
 	handler_take(1);
@@ -98,7 +128,7 @@ static void late_give(void)
  * order of their registration, the others in its order, so these run inside libhak's. */
 static void register_early(void)
 {
-	(void)pthread_atfork(early_take, early_give, early_give);
+	(void)pthread_atfork(early_take, early_give, early_give_in_child);
 }
 
 __attribute__((section(".preinit_array"),
@@ -133,6 +163,21 @@ static void churn(unsigned count)
 			stress_release(block);
 }
 
+/* Almost every call goes the slow way here: magazines of such sizes are short, and runs have none.
+ * So it is here that a fork finds the others inside. The blocks are not touched, which would cost a
+ * copy of each page and leave less time for the allocator. */
+static void rush(void)
+{
+	void *blocks[RUSH_BLOCKS];
+
+	for (unsigned i = 0; i < RUSH_BLOCKS; i++) {
+		blocks[i] = hak_malloc(2048 + stress_random_below(BYTES_MAX - 2048));
+		STRESS_CHECK(blocks[i] != NULL);
+	}
+	for (unsigned i = 0; i < RUSH_BLOCKS; i++)
+		hak_free(blocks[i]);
+}
+
 /* One operation on a random block that the worker holds: made, released, or swapped for what lies
  * in a mailbox. */
 static void operate(struct worker *worker)
@@ -154,7 +199,7 @@ static void operate(struct worker *worker)
 
 static void *allocate(void *argument)
 {
-	struct timespec pause = {.tv_nsec = 100000};
+	struct timespec pause = {.tv_nsec = PAUSE_NS};
 	struct worker *worker = argument;
 
 	stress_begin_thread(worker->number);
@@ -162,25 +207,16 @@ static void *allocate(void *argument)
 	while (!atomic_load_explicit(&over, memory_order_relaxed)) {
 		operate(worker);
 		atomic_fetch_add_explicit(&worker->progress, 1, memory_order_relaxed);
-		if (stress_position.operation % OPERATIONS_IN_A_ROW == 0)
+		if (stress_position.operation % OPERATIONS_IN_A_ROW == 0) {
+			rush();
 			nanosleep(&pause, NULL);
+		}
 	}
 	atomic_store(&worker->done, true);
 	return NULL;
 }
 
 /* ---- children ---- */
-
-/* Only write and _exit: the child may be anywhere inside the allocator. */
-static void say_stuck(int unused)
-{
-	static const char words[] = "fork_storm: deadlock: a child did not end in time\n";
-
-	(void)unused;
-	if (write(STDERR_FILENO, words, sizeof words - 1) < 0)
-		_exit(3);
-	_exit(4);
-}
 
 static void wait_for(pid_t pid, uint64_t number)
 {
@@ -210,14 +246,13 @@ static void use_heap(struct worker *worker, uint64_t number)
 			stress_release(worker->held[i]);
 	}
 	churn(64);
+	rush();
 	if (number % 8 == 0)
 		STRESS_CHECK(hak_stats_get(&stats, sizeof stats) == 0);
 }
 
 static _Noreturn void be_child(struct worker *worker, uint64_t number)
 {
-	signal(SIGALRM, say_stuck);
-	alarm(CHILD_SECONDS);
 	stress_position.name = "child";
 	stress_position.operation = number;
 	use_heap(worker, number);
@@ -226,7 +261,6 @@ static _Noreturn void be_child(struct worker *worker, uint64_t number)
 
 		STRESS_CHECK(pid >= 0);
 		if (pid == 0) {
-			alarm(CHILD_SECONDS);
 			stress_position.name = "grandchild";
 			use_heap(worker, number);
 			_exit(0);

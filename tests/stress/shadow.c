@@ -7,8 +7,9 @@
  * freed by another thread than the one that allocated it. At the end all is freed and nothing is
  * live.
  *
- *	stress_shadow [--plant overlap|content|zero] [THREADS [OPERATIONS [SEED]]]
+ *	stress_shadow [--plant overlap|content|zero] [--sizes MIN END] [THREADS [OPERATIONS [SEED]]]
  *
+ * --sizes keeps to sizes from MIN to below END, so that all threads meet in a few classes.
  * --plant breaks the allocator's promise on purpose, and passes if that is found. A failure prints
  * its seed; with one thread the same seed gives the same operations again.
  */
@@ -42,6 +43,7 @@ static unsigned thread_count;
 static uint64_t operation_count;
 static uint64_t seed;
 static enum plant plant;
+static size_t size_min, size_end; /* both 0: all kinds of sizes */
 
 static struct block slots[THREADS_MAX][SLOTS];
 static struct block spare[MAILBOXES];
@@ -59,6 +61,8 @@ static size_t random_size(void)
 {
 	uint64_t kind = stress_random_below(1000);
 
+	if (size_end != 0)
+		return size_min + stress_random_below(size_end - size_min);
 	if (kind < 300)
 		return stress_random_below(129);
 	if (kind < 700)
@@ -293,30 +297,40 @@ static void run(void)
 	stress_expect_nothing_live();
 }
 
+static const struct {
+	const char *name, *words;
+} plants[] = {
+	[PLANT_OVERLAP] = {"overlap", "overlaps another block"},
+	[PLANT_CONTENT] = {"content", "has changed at byte"},
+	[PLANT_ZERO] = {"zero", "calloc gave a byte that is not zero"},
+};
+
+static enum plant plant_called(const char *name)
+{
+	for (unsigned i = PLANT_OVERLAP; i <= PLANT_ZERO; i++)
+		if (strcmp(name, plants[i].name) == 0)
+			return i;
+	fprintf(stderr, "%s: nothing called '%s' to plant\n", program_invocation_name, name);
+	exit(2);
+}
+
 int main(int argc, char **argv)
 {
-	static const struct {
-		const char *name, *words;
-	} plants[] = {
-		[PLANT_OVERLAP] = {"overlap", "overlaps another block"},
-		[PLANT_CONTENT] = {"content", "has changed at byte"},
-		[PLANT_ZERO] = {"zero", "calloc gave a byte that is not zero"},
-	};
-	int first = 1;
+	int at = 1;
 
-	if (argc > 2 && strcmp(argv[1], "--plant") == 0) {
-		for (plant = PLANT_ZERO; plant != PLANT_NOTHING; plant--)
-			if (strcmp(argv[2], plants[plant].name) == 0)
-				break;
-		if (plant == PLANT_NOTHING) {
-			fprintf(stderr, "%s: nothing called '%s' to plant\n", argv[0], argv[2]);
-			return 2;
-		}
-		first = 3;
+	if (at + 1 < argc && strcmp(argv[at], "--plant") == 0) {
+		plant = plant_called(argv[at + 1]);
+		at += 2;
 	}
-	thread_count = (unsigned)stress_argument(argc, argv, first, 4);
-	operation_count = stress_argument(argc, argv, first + 1, 200000);
-	seed = stress_argument(argc, argv, first + 2, 1);
+	if (at + 2 < argc && strcmp(argv[at], "--sizes") == 0) {
+		size_min = stress_argument(argc, argv, at + 1, 0);
+		size_end = stress_argument(argc, argv, at + 2, 0);
+		STRESS_CHECK(size_min < size_end);
+		at += 3;
+	}
+	thread_count = (unsigned)stress_argument(argc, argv, at, 4);
+	operation_count = stress_argument(argc, argv, at + 1, 200000);
+	seed = stress_argument(argc, argv, at + 2, 1);
 	STRESS_CHECK(thread_count >= 1 && thread_count <= THREADS_MAX);
 	stress_set_seed(seed);
 	if (plant != PLANT_NOTHING)

@@ -53,13 +53,13 @@ static void marks_are_read_back(void **state)
 	(void)state;
 	hak_region_mark(200, 5, 7, 9);
 	assert_int_equal(hak_region_class(200), 7);
-	for (uint32_t unit = 201; unit < 205; unit++) {
+	for (uint32_t unit = 201; unit < 205; unit++)
 		assert_int_equal(hak_region_class(unit), 9);
-		assert_int_equal(hak_region_head(unit), 200);
-	}
 	assert_int_equal(hak_region_class(205), HAK_CLASS_NONE);
 	assert_ptr_equal(hak_region_address(200), hak_region.base + 200 * HAK_UNIT_BYTES);
 	assert_int_equal(hak_region_unit(hak_region_address(200) + 100), 200);
+	hak_region_mark(200, 5, HAK_CLASS_RUN_HEAD, HAK_CLASS_RUN_TAIL);
+	assert_int_equal(hak_region_run_head(204), 200);
 	hak_region_mark(200, 5, HAK_CLASS_NONE, HAK_CLASS_NONE);
 }
 
