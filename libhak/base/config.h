@@ -15,6 +15,10 @@
 #define HAK_DEBUG 0
 #endif
 
+#ifndef HAK_OVERRIDE
+#define HAK_OVERRIDE 0
+#endif
+
 /* What a shared library shows to the outside; everything else is hidden by the compiler's flag. */
 #define HAK_EXPORT __attribute__((visibility("default")))
 
@@ -25,6 +29,9 @@
 #define hak_likely(x) __builtin_expect(!!(x), 1)
 #define hak_unlikely(x) __builtin_expect(!!(x), 0)
 #define HAK_NOINLINE __attribute__((noinline))
+
+/* Begins on a cache line of its own: for the two functions that all programs live in. */
+#define HAK_HOT __attribute__((aligned(64)))
 #define HAK_INLINE static inline __attribute__((always_inline))
 
 /* The grain of the pool. One class byte describes one unit. */

@@ -2,6 +2,7 @@
  * size is a multiple of the alignment is aligned as it is; beyond a unit runs are, beyond 1 MiB
  * mappings. */
 #include "calls/malloc.h"
+#include "calls/names.h"
 
 #include "base/os.h"
 #include "base/size_class.h"
@@ -82,3 +83,9 @@ HAK_EXPORT void *hak_pvalloc(size_t size)
 	size = size == 0 ? page_bytes : (size + page_bytes - 1) & ~(page_bytes - 1);
 	return take_aligned(page_bytes, size);
 }
+
+HAK_NAME(posix_memalign, hak_posix_memalign);
+HAK_NAME(aligned_alloc, hak_aligned_alloc);
+HAK_NAME(memalign, hak_memalign);
+HAK_NAME(valloc, hak_valloc);
+HAK_NAME(pvalloc, hak_pvalloc);

@@ -1,5 +1,6 @@
 /* The story of a free: one comparison, one class byte, one push; and then what is not so common. */
 #include "calls/malloc.h"
+#include "calls/names.h"
 
 #include "base/report.h"
 #include "heap/huge.h"
@@ -47,7 +48,7 @@ static HAK_NOINLINE void free_slowly(void *block)
 	hak_thread_give(class_idx, block);
 }
 
-HAK_EXPORT void hak_free(void *block)
+HAK_EXPORT HAK_HOT void hak_free(void *block)
 {
 	size_t grain = hak_region_grain(block);
 
@@ -60,3 +61,6 @@ HAK_EXPORT void hak_free(void *block)
 	if (hak_unlikely(!hak_magazine_push(class_idx, block)))
 		free_slowly(block);
 }
+
+HAK_NAME(free, hak_free);
+HAK_NAME(cfree, hak_free);

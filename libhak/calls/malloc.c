@@ -1,5 +1,6 @@
 /* The story of a malloc: class, magazine, and only then the slow ways. */
 #include "calls/malloc.h"
+#include "calls/names.h"
 
 #include "base/size_class.h"
 #include "heap/huge.h"
@@ -57,7 +58,7 @@ static HAK_NOINLINE void *malloc_larger(size_t size)
 	return hak_malloc_large(size, 1, &zeroed);
 }
 
-HAK_EXPORT void *hak_malloc(size_t size)
+HAK_EXPORT HAK_HOT void *hak_malloc(size_t size)
 {
 	if (hak_unlikely(size > HAK_TABLE_BYTES_MAX))
 		return malloc_larger(size);
@@ -88,3 +89,6 @@ HAK_EXPORT void *hak_calloc(size_t count, size_t size)
 		memset(block, 0, bytes);
 	return block;
 }
+
+HAK_NAME(malloc, hak_malloc);
+HAK_NAME(calloc, hak_calloc);

@@ -1,5 +1,6 @@
 /* realloc, reallocarray and malloc_usable_size: what a pointer says of its block. */
 #include "calls/malloc.h"
+#include "calls/names.h"
 
 #include "base/report.h"
 #include "base/size_class.h"
@@ -117,3 +118,7 @@ HAK_EXPORT void *hak_reallocarray(void *block, size_t count, size_t size)
 {
 	return hak_realloc(block, hak_malloc_product(count, size));
 }
+
+HAK_NAME(realloc, hak_realloc);
+HAK_NAME(reallocarray, hak_reallocarray);
+HAK_NAME(malloc_usable_size, hak_malloc_usable_size);

@@ -1,8 +1,8 @@
 /* purge.h - memory back to the system: empty SuperSlabs and cached mappings that have aged.
  *
  * What has been unused for the decay (config.h) goes back on a later slow path, looked at no more
- * often than the interval. Memory that cannot go back (it is locked) stays usable and is tried
- * again a decay later.
+ * often than the interval, a few SuperSlabs at a time. Memory that cannot go back (it is locked)
+ * stays usable and is tried again a decay later.
  *
  * Threads    any, inside the fork gate; one at a time purges, the others pass by.
  */

@@ -82,16 +82,63 @@ HAK_EXPORT int hak_stats_get(struct hak_stats *stats, size_t stats_bytes)
 	return 0;
 }
 
-static void print_row(const char *name, uint64_t number, const char *unit)
+/* Numbers of bytes are read by people here: MiB with two decimals. */
+static void put_mib(struct hak_line *line, const char *name, uint64_t bytes)
+{
+	uint64_t hundredths = (bytes * 100) >> 20;
+
+	hak_line_put(line, name);
+	hak_line_put_number(line, hundredths / 100);
+	hak_line_put(line, hundredths % 100 < 10 ? ".0" : ".");
+	hak_line_put_number(line, hundredths % 100);
+}
+
+static void print_bytes(const struct hak_stats *stats)
 {
 	struct hak_line line = {.used = 0};
 
-	hak_line_put(&line, "hak: ");
-	hak_line_put(&line, name);
-	hak_line_put(&line, " ");
-	hak_line_put_number(&line, number);
-	hak_line_put(&line, unit);
+	put_mib(&line, "hak: MiB: live ", stats->live_bytes);
+	put_mib(&line, " (huge ", stats->huge_bytes);
+	put_mib(&line, "), cached ", stats->cached_bytes);
+	put_mib(&line, " (huge ", stats->huge_cached_bytes);
+	put_mib(&line, "), free ", stats->free_bytes);
+	put_mib(&line, ", metadata at most ", stats->metadata_bytes);
 	hak_line_write(&line);
+}
+
+static void print_superslabs(const struct hak_stats *stats)
+{
+	struct hak_line line = {.used = 0};
+
+	hak_line_put(&line, "hak: SuperSlabs: open ");
+	hak_line_put_number(&line, stats->superslab_open_count);
+	hak_line_put(&line, ", at peak ");
+	hak_line_put_number(&line, stats->superslab_peak_count);
+	hak_line_put(&line, ", opened in total ");
+	hak_line_put_number(&line, stats->superslab_opened_total);
+	hak_line_write(&line);
+}
+
+/* How many classes a line shows. */
+#define CLASSES_A_LINE 8
+
+static void print_slabs(const struct hak_stats *stats)
+{
+	struct hak_line line = {.used = 0};
+	unsigned shown = 0;
+
+	for (unsigned i = 1; i < stats->class_count; i++) {
+		if (stats->slab_count_by_class[i] == 0)
+			continue;
+		hak_line_put(&line, line.used == 0 ? "hak: slabs by block size: " : ", ");
+		hak_line_put_number(&line, stats->block_bytes_by_class[i]);
+		hak_line_put(&line, ": ");
+		hak_line_put_number(&line, stats->slab_count_by_class[i]);
+		if (++shown % CLASSES_A_LINE == 0)
+			hak_line_write(&line);
+	}
+	if (line.used != 0)
+		hak_line_write(&line);
 }
 
 void hak_stats_print(void)
@@ -99,23 +146,7 @@ void hak_stats_print(void)
 	struct hak_stats stats;
 
 	collect(&stats);
-	print_row("live", stats.live_bytes, " bytes");
-	print_row("cached", stats.cached_bytes, " bytes");
-	print_row("free", stats.free_bytes, " bytes");
-	print_row("metadata", stats.metadata_bytes, " bytes at most");
-	print_row("huge", stats.huge_bytes, " bytes");
-	print_row("SuperSlabs open", stats.superslab_open_count, "");
-	print_row("SuperSlabs at peak", stats.superslab_peak_count, "");
-	print_row("SuperSlabs opened in total", stats.superslab_opened_total, "");
-	for (unsigned i = 1; i < stats.class_count; i++) {
-		struct hak_line line = {.used = 0};
-
-		if (stats.slab_count_by_class[i] == 0)
-			continue;
-		hak_line_put(&line, "hak: slabs of ");
-		hak_line_put_number(&line, stats.block_bytes_by_class[i]);
-		hak_line_put(&line, " bytes ");
-		hak_line_put_number(&line, stats.slab_count_by_class[i]);
-		hak_line_write(&line);
-	}
+	print_bytes(&stats);
+	print_superslabs(&stats);
+	print_slabs(&stats);
 }

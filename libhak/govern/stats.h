@@ -6,7 +6,7 @@
 
 #include <hak/hak.h>
 
-/* Writes the summary of HAK_STATS=1 to fd 2, some lines in MiB and in classes. */
+/* Writes the summary of HAK_STATS=1 to fd 2: bytes, SuperSlabs, slabs by class. */
 void hak_stats_print(void);
 
 #endif

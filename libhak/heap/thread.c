@@ -173,8 +173,20 @@ static void die(void *record)
 	hak_gate_leave(&thread->pass);
 }
 
+/* fork(2) may be called by a signal handler, malloc may not. Where the handler has interrupted a
+ * slow path of its own thread there is nothing to wait for: another thread may wait for a lock that
+ * this one holds. The child then goes on with what was interrupted, as the parent does; what the
+ * other threads had in their hands is lost to it. */
+static bool is_inside(void)
+{
+	return self != NULL &&
+	       atomic_load_explicit(&self->pass.inside_count, memory_order_relaxed) != 0;
+}
+
 void hak_thread_fork_prepare(void)
 {
+	if (is_inside())
+		return;
 	/* The forking thread needs a pass that is its own alone; birth gives it one. A thread after
 	 * its end shares the visitors' pass: another of that kind could then be inside while it
 	 * forks, which takes a fork inside the last destructors of two threads at once. */
@@ -194,11 +206,14 @@ void hak_thread_fork_prepare(void)
 
 void hak_thread_fork_parent(void)
 {
-	hak_gate_open(&gate);
+	if (!is_inside())
+		hak_gate_open(&gate);
 }
 
 void hak_thread_fork_child(void)
 {
+	if (is_inside())
+		return;
 	for (struct hak_thread *thread = atomic_load_explicit(&all, memory_order_acquire);
 	     thread != NULL; thread = thread->next) {
 		if (thread == self || !thread->alive)
