@@ -20,6 +20,10 @@ HAK_EXPORT const char *hak_version(void)
 		HAK_VERSION_PATCH);
 }
 
+/* Defined here, so that a static link that takes malloc takes this file with its constructor
+ * too. */
+void (*const hak_thread_slow_passed)(void) = hak_purge_if_due;
+
 /* 101 is the first that is not reserved: before the constructors of everything that was linked to
  * us without a priority of its own. */
 __attribute__((constructor(101))) static void hak_init(void)
@@ -27,7 +31,6 @@ __attribute__((constructor(101))) static void hak_init(void)
 	hak_settings_read();
 	hak_thread_init();
 	hak_fork_init();
-	hak_thread_slow_passed = hak_purge_if_due;
 }
 
 __attribute__((destructor(101))) static void hak_exit(void)

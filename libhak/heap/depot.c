@@ -79,3 +79,18 @@ unsigned hak_depot_count(unsigned class_idx)
 {
 	return atomic_load_explicit(&depots[class_idx].count, memory_order_relaxed);
 }
+
+bool hak_depot_is_valid(unsigned class_idx)
+{
+	struct depot *depot = &depots[class_idx];
+	bool valid;
+
+	hak_lock_take(&depot->lock);
+	uint32_t count = atomic_load_explicit(&depot->count, memory_order_relaxed);
+
+	valid = count <= depot->slot_count && depot->slot_count <= HAK_DEPOT_SLOTS_MAX;
+	for (uint32_t i = 0; valid && i < count; i++)
+		valid = depot->slots[i] != NULL;
+	hak_lock_give(&depot->lock);
+	return valid;
+}

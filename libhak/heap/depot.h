@@ -21,4 +21,7 @@ unsigned hak_depot_take(unsigned class_idx, unsigned count, void **blocks);
 /* Blocks of the class that lie here now. */
 unsigned hak_depot_count(unsigned class_idx);
 
+/* The bounds hold and no slot in use is empty; for tests and debuggers. */
+bool hak_depot_is_valid(unsigned class_idx);
+
 #endif

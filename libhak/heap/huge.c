@@ -313,3 +313,38 @@ void hak_huge_count(struct hak_huge_counts *counts)
 	counts->live_bytes = atomic_load_explicit(&live_bytes, memory_order_relaxed);
 	counts->cached_bytes = atomic_load_explicit(&cache.bytes, memory_order_relaxed);
 }
+
+static bool cache_is_valid(void)
+{
+	size_t bytes = 0;
+	bool valid;
+
+	hak_lock_take(&cache.lock);
+	for (unsigned i = 0; i < cache.count; i++)
+		bytes += cache.mappings[i].bytes;
+	valid = cache.count <= HAK_HUGE_CACHE_SLOTS && bytes <= HAK_HUGE_CACHE_BYTES_MAX &&
+		bytes == atomic_load_explicit(&cache.bytes, memory_order_relaxed);
+	hak_lock_give(&cache.lock);
+	return valid;
+}
+
+bool hak_huge_is_valid(void)
+{
+	uint64_t bytes = 0, count = 0;
+	bool valid = true;
+
+	for (unsigned bucket = 0; bucket < HAK_HUGE_BUCKETS; bucket++) {
+		hak_lock_take(lock_of(bucket));
+		for (const struct entry *at = buckets[bucket]; at != NULL; at = at->next) {
+			valid = valid && bucket_of(at->address) == bucket &&
+				at->block_bytes <= at->map_bytes &&
+				at->address % hak_os_page_bytes() == 0;
+			bytes += at->block_bytes;
+			count++;
+		}
+		hak_lock_give(lock_of(bucket));
+	}
+	return valid && bytes == atomic_load_explicit(&live_bytes, memory_order_relaxed) &&
+	       count == atomic_load_explicit(&block_count, memory_order_relaxed) &&
+	       cache_is_valid();
+}

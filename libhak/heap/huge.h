@@ -41,4 +41,8 @@ void hak_huge_purge(uint64_t before_ns);
 
 void hak_huge_count(struct hak_huge_counts *counts);
 
+/* Entries are in their buckets and add up to the counts, the cache keeps its bounds; exact where no
+ * other thread is at work. For tests and debuggers. */
+bool hak_huge_is_valid(void);
+
 #endif

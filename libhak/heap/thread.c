@@ -9,8 +9,6 @@
 #include <limits.h>
 #include <pthread.h>
 
-void (*hak_thread_slow_passed)(void);
-
 static struct hak_gate gate;
 static struct hak_gate_pass visitors; /* the pass of all threads that have no record */
 
@@ -119,8 +117,7 @@ struct hak_thread *hak_thread_enter(void)
 
 void hak_thread_leave(struct hak_thread *thread)
 {
-	if (hak_thread_slow_passed != NULL)
-		hak_thread_slow_passed();
+	hak_thread_slow_passed();
 	hak_gate_leave(thread != NULL ? &thread->pass : &visitors);
 }
 
@@ -165,12 +162,15 @@ static void die(void *record)
 	is_over = true;
 	self = NULL;
 	hak_magazine_death(&thread->magazines);
+	hak_gate_leave(&thread->pass);
+	/* As a visitor: once the record is spare its pass is the next owner's. */
+	hak_gate_enter(&gate, &visitors);
 	hak_lock_take(&thread_lock);
 	thread->alive = false;
 	thread->next_spare = spare;
 	spare = thread;
 	hak_lock_give(&thread_lock);
-	hak_gate_leave(&thread->pass);
+	hak_gate_leave(&visitors);
 }
 
 /* fork(2) may be called by a signal handler, malloc may not. Where the handler has interrupted a

@@ -29,8 +29,8 @@ struct hak_thread {
 };
 
 /* The one upward call of heap/: on the way out of a slow path, still inside the gate, govern/ may
- * look whether something is due. Set by init.c before other threads exist. */
-extern HAK_HIDDEN void (*hak_thread_slow_passed)(void);
+ * look whether something is due. init.c says who that is. */
+extern HAK_HIDDEN void (*const hak_thread_slow_passed)(void);
 
 /* Creates the key for the destructor. Called once, from the constructor. */
 void hak_thread_init(void);

@@ -43,6 +43,7 @@ static void each_class_has_its_bound(void **state)
 			count++;
 		assert_true(count >= 1 && count <= HAK_DEPOT_SLOTS_MAX);
 		assert_true(count * bytes <= HAK_DEPOT_BYTES_MAX);
+		assert_true(hak_depot_is_valid(class_idx));
 		assert_int_equal(hak_depot_take(class_idx, HAK_DEPOT_SLOTS_MAX, out), count);
 	}
 }

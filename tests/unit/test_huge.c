@@ -40,6 +40,7 @@ static void blocks_are_found_by_address(void **state)
 		blocks[i][MIB + i * 5000 - 1] = (char)i;
 	}
 	assert_int_equal(counted().block_count, 300);
+	assert_true(hak_huge_is_valid());
 	for (size_t i = 0; i < 300; i++) {
 		assert_true(hak_huge_bytes(blocks[i], &bytes));
 		assert_in_range(bytes, MIB + i * 5000, MIB + i * 5000 + hak_os_page_bytes() - 1);
@@ -68,6 +69,7 @@ static void freed_mappings_serve_again(void **state)
 	memset(first, 1, 8 * MIB);
 	assert_true(hak_huge_give(first));
 	assert_int_equal(counted().cached_bytes, 8 * MIB);
+	assert_true(hak_huge_is_valid());
 	hak_huge_purge(0); /* not that old: it stays */
 	assert_int_equal(counted().cached_bytes, 8 * MIB);
 	/* A little less fits as it is; what it holds is not zero. */
@@ -117,6 +119,7 @@ static void resized_blocks_keep_their_bytes(void **state)
 		block[i] = (char)(i >> 12);
 	block = hak_huge_resize(block, 64 * MIB);
 	assert_non_null(block);
+	assert_true(hak_huge_is_valid());
 	block[64 * MIB - 1] = 1;
 	block = hak_huge_resize(block, 2 * MIB);
 	assert_non_null(block);
@@ -131,6 +134,7 @@ static void resized_blocks_keep_their_bytes(void **state)
 	assert_true(hak_huge_give(block));
 	assert_null(hak_huge_resize(block, 3 * MIB));
 	hak_huge_purge(UINT64_MAX);
+	assert_true(hak_huge_is_valid());
 }
 
 int main(void)
