@@ -85,8 +85,8 @@
 #define HAK_MAGAZINE_MISSES_TO_GROW 4
 
 /* Depots: the most blocks that one class keeps there, in slots and in bytes. */
-#define HAK_DEPOT_SLOTS_MAX 512
-#define HAK_DEPOT_BYTES_MAX ((size_t)128 << 10)
+#define HAK_DEPOT_SLOTS_MAX 256
+#define HAK_DEPOT_BYTES_MAX ((size_t)64 << 10)
 
 /* Freed mappings that are kept for the next huge block. */
 #define HAK_HUGE_CACHE_SLOTS 16

@@ -5,12 +5,11 @@
 #include "base/report.h"
 #include "heap/region.h"
 
-/* Guards all of meta. */
+/* Guards all of meta, and hak_region.meta_open_bytes. */
 static struct hak_lock meta_lock = HAK_LOCK_OF(HAK_LOCK_META);
 
 static struct {
 	_Atomic size_t used_bytes;
-	size_t open_bytes;
 	void **spare[HAK_META_LOG2_MAX + 1]; /* arrays given back; word 0 links to the next */
 } meta;
 
@@ -25,12 +24,12 @@ static void *take_locked(size_t bytes)
 	HAK_ASSERT(hak_lock_is_mine(&meta_lock));
 	if (end > hak_region.meta_bytes)
 		return NULL;
-	if (end > meta.open_bytes) {
+	if (end > hak_region.meta_open_bytes) {
 		size_t open = (end + OPEN_STEP_BYTES - 1) & ~(OPEN_STEP_BYTES - 1);
 
-		if (!hak_os_open(hak_region.meta_end - open, open - meta.open_bytes))
+		if (!hak_os_open(hak_region.meta_end - open, open - hak_region.meta_open_bytes))
 			return NULL;
-		meta.open_bytes = open;
+		hak_region.meta_open_bytes = open;
 	}
 	atomic_store_explicit(&meta.used_bytes, end, memory_order_relaxed);
 	return hak_region.meta_end - end;

@@ -27,17 +27,13 @@ struct superslab {
 	uint8_t longest; /* the longest row of free units, 0..64 */
 };
 
-/* Descriptors come from meta.h in rows, when the first SuperSlab of a row is opened. */
-#define ROW_SUPERSLABS 64
+/* Which SuperSlabs are on a shelf: a bit each, and over 64 of these words a bit "word not 0". With
+ * each word goes a row of descriptors, which come from meta.h when the first of them is opened.
+ * What a small heap uses of all this lies in one page. */
+#define ROW_SUPERSLABS HAK_WORD_BITS
+#define GROUP_SUPERSLABS (ROW_SUPERSLABS * HAK_WORD_BITS)
 #define SUPERSLABS_MAX (HAK_REGION_BYTES_HIGH / HAK_SUPERSLAB_BYTES)
-#define ROWS_MAX (SUPERSLABS_MAX / ROW_SUPERSLABS)
-
-/* Which SuperSlabs are on a shelf: a bit each, and over 64 of these words a bit "word not 0". The
- * words of all shelves lie side by side, so a small heap touches one page of them. */
-#define GROUP_SUPERSLABS (HAK_WORD_BITS * HAK_WORD_BITS)
 #define GROUPS_MAX (SUPERSLABS_MAX / GROUP_SUPERSLABS)
-
-static_assert(ROW_SUPERSLABS == HAK_WORD_BITS, "a row of descriptors for each word of shelves");
 
 static struct {
 	struct hak_pool_counts counts;
@@ -45,22 +41,27 @@ static struct {
 	uint32_t group_count;	      /* groups in use: those up to the last SuperSlab opened */
 	struct group {
 		uint64_t summary[SHELF_COUNT];
+		struct superslab *row[HAK_WORD_BITS];
 		uint64_t word[HAK_WORD_BITS][SHELF_COUNT];
 	} groups[GROUPS_MAX];
-	struct superslab *rows[ROWS_MAX];
 } pool;
 
 /* Guards all of pool, and every SuperSlab's descriptor. Stats read the bit words without it. */
 static struct hak_lock pool_lock = HAK_LOCK_OF(HAK_LOCK_POOL);
 
-static struct superslab *superslab_at(uint32_t index)
-{
-	return &pool.rows[index / ROW_SUPERSLABS][index % ROW_SUPERSLABS];
-}
-
 static struct group *group_of(uint32_t index)
 {
 	return &pool.groups[index / GROUP_SUPERSLABS];
+}
+
+static struct superslab **row_of(uint32_t index)
+{
+	return &group_of(index)->row[index / ROW_SUPERSLABS % HAK_WORD_BITS];
+}
+
+static struct superslab *superslab_at(uint32_t index)
+{
+	return &(*row_of(index))[index % ROW_SUPERSLABS];
 }
 
 /* A shelf's word with the bit of this SuperSlab; its bit number is index % HAK_WORD_BITS. */
@@ -239,7 +240,10 @@ static uint32_t take_shelved(unsigned unit_count, unsigned unit_alignment, bool 
 static bool open_superslab(void)
 {
 	uint32_t index = hak_region.superslab_count;
-	struct superslab **row = &pool.rows[index / ROW_SUPERSLABS % ROWS_MAX];
+
+	if (index == SUPERSLABS_MAX)
+		return false;
+	struct superslab **row = row_of(index);
 
 	if (*row == NULL)
 		*row = hak_meta_take(ROW_SUPERSLABS * sizeof **row);

@@ -20,6 +20,10 @@ static_assert(HAK_REGION_BYTES_MIN >= ROW_SUPERSLABS * HAK_SUPERSLAB_BYTES, "one
 #define CLASS_BYTES (HAK_SUPERSLAB_UNITS)
 #define SLAB_BYTES ((size_t)HAK_SUPERSLAB_UNITS * HAK_SLAB_DESCRIPTOR_BYTES)
 
+/* What birth opens of meta.h's share, in one go with the first row of slab descriptors beside
+ * it. */
+#define META_BORN_BYTES ((size_t)64 << 10)
+
 /* meta.h's share of the reservation: magazines, depots and huge entries, not proportional to the
  * heap. A sixteenth of the region is far more than they can fill. */
 #define META_SHARE 16
@@ -29,8 +33,8 @@ static size_t round_up(size_t bytes, size_t grain)
 	return (bytes + grain - 1) & ~(grain - 1);
 }
 
-/* Lays the parts out for a region of so many SuperSlabs; false where the system has no room. */
-static bool reserve(uint32_t superslab_count)
+/* Lays the parts out for a region of so many SuperSlabs, where the system has room for them. */
+static void reserve(uint32_t superslab_count)
 {
 	size_t region_bytes = (size_t)superslab_count * HAK_SUPERSLAB_BYTES;
 	size_t slab_bytes = round_up(superslab_count * SLAB_BYTES, 65536);
@@ -40,7 +44,7 @@ static bool reserve(uint32_t superslab_count)
 	char *start = hak_os_reserve(table_bytes + region_bytes, HAK_SUPERSLAB_BYTES);
 
 	if (start == NULL)
-		return false;
+		return;
 	char *base = start + table_bytes;
 
 	hak_region.base = (uintptr_t)base;
@@ -49,7 +53,6 @@ static bool reserve(uint32_t superslab_count)
 	hak_region.meta_end = hak_region.slab_descriptors;
 	hak_region.meta_bytes = (size_t)(hak_region.meta_end - start);
 	hak_region.superslab_count_max = superslab_count;
-	return true;
 }
 
 static size_t wanted_bytes(void)
@@ -65,27 +68,6 @@ static size_t wanted_bytes(void)
 	if (bytes > left / 2)
 		bytes = left / 2;
 	return bytes;
-}
-
-bool hak_region_init(void)
-{
-	if (hak_likely(hak_region_is_born()))
-		return true;
-	hak_lock_take(&birth_lock);
-	bool born = atomic_load_explicit(&hak_region.born, memory_order_relaxed);
-
-	if (!born) {
-		size_t bytes = wanted_bytes();
-
-		for (; !born && bytes >= HAK_REGION_BYTES_MIN; bytes /= 2) {
-			uint32_t rows = (uint32_t)(bytes / HAK_SUPERSLAB_BYTES / ROW_SUPERSLABS);
-
-			born = reserve(rows * ROW_SUPERSLABS);
-		}
-		atomic_store_explicit(&hak_region.born, born, memory_order_release);
-	}
-	hak_lock_give(&birth_lock);
-	return born;
 }
 
 /* Opens one table for the row of SuperSlabs that begins at `first`. With pages of 64 KiB a row of
@@ -106,13 +88,49 @@ static bool open_tables(uint32_t first)
 	       open_row((uintptr_t)hak_region.class_of_unit, CLASS_BYTES, first);
 }
 
+/* What the first malloc of any process needs: one call for two neighbours. */
+static bool open_first(void)
+{
+	char *start = hak_region.meta_end - META_BORN_BYTES;
+	size_t row_bytes = round_up(ROW_SUPERSLABS * SLAB_BYTES, hak_os_page_bytes());
+
+	if (!hak_os_open(start, META_BORN_BYTES + row_bytes) ||
+	    !open_row((uintptr_t)hak_region.class_of_unit, CLASS_BYTES, 0))
+		return false;
+	hak_region.meta_open_bytes = META_BORN_BYTES;
+	return true;
+}
+
+bool hak_region_init(void)
+{
+	if (hak_likely(hak_region_is_born()))
+		return true;
+	hak_lock_take(&birth_lock);
+	bool born = atomic_load_explicit(&hak_region.born, memory_order_relaxed);
+
+	if (!born) {
+		/* A reservation that stands, but could not be opened, is tried again as it is. */
+		size_t bytes = hak_region.base != 0 ? 0 : wanted_bytes();
+
+		for (; hak_region.base == 0 && bytes >= HAK_REGION_BYTES_MIN; bytes /= 2)
+			reserve(ROW_SUPERSLABS *
+				(uint32_t)(bytes / HAK_SUPERSLAB_BYTES / ROW_SUPERSLABS));
+		born = hak_region.base != 0 && open_first();
+		/* release: pairs with the acquire in hak_region_is_born() */
+		atomic_store_explicit(&hak_region.born, born, memory_order_release);
+	}
+	hak_lock_give(&birth_lock);
+	return born;
+}
+
 bool hak_region_open_next(uint32_t *index)
 {
 	uint32_t next = hak_region.superslab_count;
 
 	if (next == hak_region.superslab_count_max)
 		return false;
-	if (next % ROW_SUPERSLABS == 0 && !open_tables(next))
+	/* The first row was opened at birth. */
+	if (next != 0 && next % ROW_SUPERSLABS == 0 && !open_tables(next))
 		return false;
 	if (!hak_os_open((char *)hak_region.base + (size_t)next * HAK_SUPERSLAB_BYTES,
 			 HAK_SUPERSLAB_BYTES))

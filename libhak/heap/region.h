@@ -31,6 +31,7 @@ struct hak_region {
 	char *slab_descriptors;		/* HAK_SLAB_DESCRIPTOR_BYTES per unit */
 	char *meta_end;			/* meta.h's share: so many bytes down from here */
 	size_t meta_bytes;
+	size_t meta_open_bytes; /* of them, open; guarded by meta.h's lock after birth */
 	uint32_t superslab_count_max;
 	uint32_t superslab_count; /* opened so far; guarded by the pool's lock */
 	_Atomic bool born;

@@ -155,6 +155,9 @@ static uint32_t lease_new(unsigned class_idx)
 
 	if (unit == HAK_POOL_NONE)
 		return HAK_POOL_NONE;
+	/* A descriptor's page may be fresh: written first, it is faulted in once and not twice. */
+	for (unsigned i = 0; i < size_class->unit_count; i++)
+		hak_control_slab(unit + i)->head_distance = (uint8_t)i;
 	struct hak_slab *slab = hak_control_slab(unit);
 	uint64_t last = atomic_load_explicit(&slab->control, memory_order_relaxed);
 
@@ -168,8 +171,6 @@ static uint32_t lease_new(unsigned class_idx)
 	}
 	atomic_store_explicit(&slab->high_water, zeroed ? 0 : size_class->block_count,
 			      memory_order_relaxed);
-	for (unsigned i = 0; i < size_class->unit_count; i++)
-		hak_control_slab(unit + i)->head_distance = (uint8_t)i;
 	hak_region_mark(unit, size_class->unit_count, class_idx, class_idx);
 	/* release: pairs with the acquire of whoever meets this slab by its word */
 	atomic_store_explicit(&slab->control,
@@ -365,6 +366,26 @@ static void count_slab(struct hak_slab *slab, uint64_t control, struct hak_slab_
 	row->free_touched_block_count += free_count > untouched ? free_count - untouched : 0;
 }
 
+/* Units to the next slab or run, counting the one that begins here. Others go on meanwhile: the
+ * byte and the word are believed only where they say the same. */
+static uint32_t count_unit(uint32_t unit, unsigned class_idx, struct hak_slab_counts *counts,
+			   uint64_t *run_unit_count)
+{
+	struct hak_slab *slab = hak_control_slab(unit);
+	uint64_t control = atomic_load_explicit(&slab->control, memory_order_acquire);
+
+	if (class_idx == HAK_CLASS_RUN_HEAD && (control & HAK_CONTROL_RUN) != 0) {
+		*run_unit_count += hak_control_count(control);
+		return hak_control_count(control);
+	}
+	if (class_idx <= HAK_CLASS_COUNT && (control & HAK_CONTROL_SLAB) != 0 &&
+	    hak_control_class(control) == class_idx) {
+		count_slab(slab, control, &counts[class_idx]);
+		return hak_size_classes[class_idx].unit_count;
+	}
+	return 1;
+}
+
 void hak_slab_count(struct hak_slab_counts counts[HAK_CLASS_COUNT + 1], uint64_t *run_unit_count)
 {
 	uint32_t end = (uint32_t)(hak_region_open_bytes() >> HAK_UNIT_SHIFT);
@@ -373,21 +394,10 @@ void hak_slab_count(struct hak_slab_counts counts[HAK_CLASS_COUNT + 1], uint64_t
 	*run_unit_count = 0;
 	while (unit < end) {
 		unsigned class_idx = hak_region_class(unit);
-		struct hak_slab *slab = hak_control_slab(unit);
-		uint64_t control = atomic_load_explicit(&slab->control, memory_order_acquire);
-		uint32_t step = 1;
 
-		/* Others go on: believe the byte and the word only where they say the same. */
-		if (class_idx == HAK_CLASS_RUN_HEAD && (control & HAK_CONTROL_RUN) != 0) {
-			step = hak_control_count(control);
-			*run_unit_count += step;
-		} else if (class_idx != HAK_CLASS_NONE && class_idx <= HAK_CLASS_COUNT &&
-			   (control & HAK_CONTROL_SLAB) != 0 &&
-			   hak_control_class(control) == class_idx) {
-			step = hak_size_classes[class_idx].unit_count;
-			count_slab(slab, control, &counts[class_idx]);
-		}
-		unit += step;
+		unit += class_idx == HAK_CLASS_NONE
+				? 1
+				: count_unit(unit, class_idx, counts, run_unit_count);
 	}
 }
 
