@@ -11,14 +11,14 @@ static void wait_until_open(struct hak_gate *gate)
 {
 	uint32_t turn = atomic_load_explicit(&gate->turn_count, memory_order_seq_cst);
 
-	if (atomic_load_explicit(&gate->closer, memory_order_seq_cst) != NULL)
+	if (hak_gate_is_closed(gate))
 		hak_os_futex_wait(&gate->turn_count, turn, 0);
 }
 
 void hak_gate_wait(struct hak_gate *gate, struct hak_gate_pass *pass)
 {
 	while (atomic_load_explicit(&gate->closer, memory_order_seq_cst) != pass) {
-		if (atomic_load_explicit(&gate->closer, memory_order_seq_cst) == NULL)
+		if (!hak_gate_is_closed(gate))
 			return;
 		/* Step back, so that the closer can go on, and try again when it is done. */
 		atomic_fetch_sub_explicit(&pass->inside_count, 1, memory_order_seq_cst);
@@ -49,7 +49,7 @@ void hak_gate_close_pass(struct hak_gate_pass *pass)
 
 void hak_gate_open(struct hak_gate *gate)
 {
-	HAK_CHECK(atomic_load_explicit(&gate->closer, memory_order_relaxed) != NULL);
+	HAK_CHECK(hak_gate_is_closed(gate));
 	atomic_store_explicit(&gate->closer, NULL, memory_order_seq_cst);
 	atomic_fetch_add_explicit(&gate->turn_count, 1, memory_order_seq_cst);
 	hak_os_futex_wake(&gate->turn_count, INT32_MAX);

@@ -37,10 +37,15 @@ struct hak_gate {
 /* Waits while the gate is closed by another pass. */
 void hak_gate_wait(struct hak_gate *gate, struct hak_gate_pass *pass);
 
+HAK_INLINE bool hak_gate_is_closed(struct hak_gate *gate)
+{
+	return atomic_load_explicit(&gate->closer, memory_order_seq_cst) != NULL;
+}
+
 HAK_INLINE void hak_gate_enter(struct hak_gate *gate, struct hak_gate_pass *pass)
 {
 	atomic_fetch_add_explicit(&pass->inside_count, 1, memory_order_seq_cst);
-	if (hak_unlikely(atomic_load_explicit(&gate->closer, memory_order_seq_cst) != NULL))
+	if (hak_unlikely(hak_gate_is_closed(gate)))
 		hak_gate_wait(gate, pass);
 }
 

@@ -9,8 +9,8 @@ struct hak_region hak_region;
 /* Guards the birth: everything in hak_region but open_grains and superslab_count. */
 static struct hak_lock birth_lock = HAK_LOCK_OF(HAK_LOCK_BIRTH);
 
-/* Tables open for this many SuperSlabs at once, so that each part grows by whole pages even where
- * a page is 4 KiB to 64 KiB: 128 class bytes a SuperSlab are the narrowest table. */
+/* Tables open for this many SuperSlabs at once: a page of 4 KiB of class bytes, the narrowest
+ * table. Where pages are larger, open_row() rounds. */
 #define ROW_SUPERSLABS 32
 
 static_assert(HAK_SUPERSLAB_UNITS * ROW_SUPERSLABS % 4096 == 0, "class bytes of a row: pages");
@@ -20,8 +20,7 @@ static_assert(HAK_REGION_BYTES_MIN >= ROW_SUPERSLABS * HAK_SUPERSLAB_BYTES, "one
 #define CLASS_BYTES (HAK_SUPERSLAB_UNITS)
 #define SLAB_BYTES ((size_t)HAK_SUPERSLAB_UNITS * HAK_SLAB_DESCRIPTOR_BYTES)
 
-/* What birth opens of meta.h's share, in one go with the first row of slab descriptors beside
- * it. */
+/* What birth opens of meta.h's share, in one go with the slab descriptors beside it. */
 #define META_BORN_BYTES ((size_t)64 << 10)
 
 /* meta.h's share of the reservation: magazines, depots and huge entries, not proportional to the

@@ -176,7 +176,7 @@ static void die(void *record)
 /* fork(2) may be called by a signal handler, malloc may not. Where the handler has interrupted a
  * slow path of its own thread there is nothing to wait for: another thread may wait for a lock that
  * this one holds. The child then goes on with what was interrupted, as the parent does; what the
- * other threads had in their hands is lost to it. */
+ * other threads had in their hands is lost to it, a lock that one of them held as well. */
 static bool is_inside(void)
 {
 	return self != NULL &&
@@ -212,8 +212,12 @@ void hak_thread_fork_parent(void)
 
 void hak_thread_fork_child(void)
 {
-	if (is_inside())
+	if (is_inside()) {
+		/* Another thread may have been about to fork: it is gone, and its gate with it. */
+		if (hak_gate_is_closed(&gate))
+			hak_gate_open(&gate);
 		return;
+	}
 	for (struct hak_thread *thread = atomic_load_explicit(&all, memory_order_acquire);
 	     thread != NULL; thread = thread->next) {
 		if (thread == self || !thread->alive)
