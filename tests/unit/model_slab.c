@@ -125,20 +125,28 @@ static void take_two_and_unlease(void)
 	leases[model_thread()] = HAK_POOL_NONE;
 }
 
-static void setup_full_with_three_coming(void)
+static void setup_full(void)
 {
 	setup_slab(BLOCKS);
 	for (unsigned i = 2; i < BLOCKS; i++)
 		owners[i] = 1;
 }
 
+/* The slab has free blocks and no lessee: the next lease must find it. */
+static void check_it_is_listed(void)
+{
+	MODEL_CHECK(hak_slab_lease(CLASS) == unit);
+	hak_slab_unlease(unit);
+	check_nothing_is_lost();
+}
+
 /* Two first gives to a full slab: one of them lists it. All interleavings. */
 static void a_full_slab_is_listed_once(void **state)
 {
 	(void)state;
-	model_run(&(struct model){.setup = setup_full_with_three_coming,
+	model_run(&(struct model){.setup = setup_full,
 				  .threads = {give_own, give_own},
-				  .check = check_nothing_is_lost,
+				  .check = check_it_is_listed,
 				  .preemptions_max = MODEL_ALL});
 }
 
