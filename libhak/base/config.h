@@ -70,7 +70,7 @@
 #define HAK_CLASS_BYTES (HAK_CLASS_COUNT + 3)
 
 /* The region: four times the machine's memory, held between these two, halved until it fits. */
-#define HAK_REGION_BYTES_MIN ((size_t)64 << 20)
+#define HAK_REGION_BYTES_MIN ((size_t)4 << 20)
 #define HAK_REGION_BYTES_LOW ((size_t)16 << 30)
 #define HAK_REGION_BYTES_HIGH ((size_t)1 << 40)
 #define HAK_REGION_RAM_FACTOR 4

@@ -14,7 +14,7 @@ static struct hak_lock birth_lock = HAK_LOCK_OF(HAK_LOCK_BIRTH);
 #define ROW_SUPERSLABS 32
 
 static_assert(HAK_SUPERSLAB_UNITS * ROW_SUPERSLABS % 4096 == 0, "class bytes of a row: pages");
-static_assert(HAK_REGION_BYTES_MIN >= ROW_SUPERSLABS * HAK_SUPERSLAB_BYTES, "one row at least");
+static_assert(HAK_REGION_BYTES_MIN >= HAK_SUPERSLAB_BYTES, "one SuperSlab at least");
 
 /* Bytes that each table needs for one SuperSlab. */
 #define CLASS_BYTES (HAK_SUPERSLAB_UNITS)
@@ -27,6 +27,8 @@ static_assert(HAK_REGION_BYTES_MIN >= ROW_SUPERSLABS * HAK_SUPERSLAB_BYTES, "one
  * heap. A sixteenth of the region is far more than they can fill. */
 #define META_SHARE 16
 
+static_assert(HAK_REGION_BYTES_MIN / META_SHARE >= META_BORN_BYTES, "meta has what birth opens");
+
 static size_t round_up(size_t bytes, size_t grain)
 {
 	return (bytes + grain - 1) & ~(grain - 1);
@@ -36,8 +38,9 @@ static size_t round_up(size_t bytes, size_t grain)
 static void reserve(uint32_t superslab_count)
 {
 	size_t region_bytes = (size_t)superslab_count * HAK_SUPERSLAB_BYTES;
-	size_t slab_bytes = round_up(superslab_count * SLAB_BYTES, 65536);
-	size_t class_bytes = round_up(superslab_count * CLASS_BYTES, 65536);
+	size_t table_count = round_up(superslab_count, ROW_SUPERSLABS); /* they open by rows */
+	size_t slab_bytes = round_up(table_count * SLAB_BYTES, 65536);
+	size_t class_bytes = round_up(table_count * CLASS_BYTES, 65536);
 	size_t table_bytes = round_up(region_bytes / META_SHARE + slab_bytes + class_bytes,
 				      HAK_SUPERSLAB_BYTES);
 	char *start = hak_os_reserve(table_bytes + region_bytes, HAK_SUPERSLAB_BYTES);
@@ -112,8 +115,7 @@ bool hak_region_init(void)
 		size_t bytes = hak_region.base != 0 ? 0 : wanted_bytes();
 
 		for (; hak_region.base == 0 && bytes >= HAK_REGION_BYTES_MIN; bytes /= 2)
-			reserve(ROW_SUPERSLABS *
-				(uint32_t)(bytes / HAK_SUPERSLAB_BYTES / ROW_SUPERSLABS));
+			reserve((uint32_t)(bytes / HAK_SUPERSLAB_BYTES));
 		born = hak_region.base != 0 && open_first();
 		/* release: pairs with the acquire in hak_region_is_born() */
 		atomic_store_explicit(&hak_region.born, born, memory_order_release);
