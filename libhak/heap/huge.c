@@ -212,7 +212,8 @@ static char *map_aligned(size_t bytes, size_t alignment)
 
 void *hak_huge_take(size_t size, size_t alignment, bool *zeroed)
 {
-	size_t bytes = round_to_pages(size);
+	/* No bytes at all are a page: an empty mapping would leave its address to the next. */
+	size_t bytes = round_to_pages(size == 0 ? 1 : size);
 	struct mapping mapping = {.start = NULL};
 	struct entry *entry = (struct entry *)(void *)hak_meta_take_array(ENTRY_LOG2);
 

@@ -114,6 +114,22 @@ static void alignments_are_kept(void **state)
 	}
 }
 
+static void empty_aligned_blocks_are_unique(void **state)
+{
+	(void)state;
+	for (size_t alignment = 16; alignment <= (size_t)64 << 20; alignment *= 2) {
+		char *first = hak_memalign(alignment, 0), *second = hak_memalign(alignment, 0);
+
+		assert_non_null(first);
+		assert_non_null(second);
+		assert_ptr_not_equal(first, second);
+		assert_true(hak_malloc_usable_size(first) > 0);
+		first[0] = second[0] = 1;
+		hak_free(first);
+		hak_free(second);
+	}
+}
+
 static void what_cannot_be_is_refused(void **state)
 {
 	void *block = &block;
@@ -196,6 +212,7 @@ int main(void)
 		cmocka_unit_test(calloc_clears_what_was_used),
 		cmocka_unit_test(realloc_keeps_the_bytes),
 		cmocka_unit_test(alignments_are_kept),
+		cmocka_unit_test(empty_aligned_blocks_are_unique),
 		cmocka_unit_test(what_cannot_be_is_refused),
 		cmocka_unit_test(page_calls_give_pages),
 		cmocka_unit_test(empty_blocks_are_unique),
