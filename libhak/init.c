@@ -24,11 +24,15 @@ HAK_EXPORT const char *hak_version(void)
  * too. */
 void (*const hak_thread_slow_passed)(void) = hak_purge_if_due;
 
-/* 101 is the first that is not reserved: before the constructors of everything that was linked to
- * us without a priority of its own. */
-__attribute__((constructor(101))) static void hak_init(void)
+/* Linked with -z initfirst, and in a static program by its priority, the first of all constructors:
+ * before the C library's own, so that `environ` is not set and the loader's copy is what there
+ * is. */
+__attribute__((constructor(101))) static void hak_init(int count, char **arguments,
+						       char **environment)
 {
-	hak_settings_read();
+	(void)count;
+	(void)arguments;
+	hak_settings_read(environment);
 	hak_thread_init();
 	hak_fork_init();
 }

@@ -2,14 +2,24 @@
 
 #include "base/report.h"
 
-#include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 
 struct hak_settings hak_settings;
 
-static void read_bool(const char *name, bool *value)
+static const char *find(char *const *environment, const char *name)
 {
-	const char *text = secure_getenv(name);
+	size_t length = strlen(name);
+
+	for (; environment != NULL && *environment != NULL; environment++)
+		if (strncmp(*environment, name, length) == 0 && (*environment)[length] == '=')
+			return *environment + length + 1;
+	return NULL;
+}
+
+static void read_bool(char *const *environment, const char *name, bool *value)
+{
+	const char *text = find(environment, name);
 
 	if (text == NULL || text[0] == '\0')
 		return;
@@ -29,7 +39,9 @@ static void read_bool(const char *name, bool *value)
 	}
 }
 
-void hak_settings_read(void)
+void hak_settings_read(char *const *environment)
 {
-	read_bool("HAK_STATS", &hak_settings.stats);
+	if (getauxval(AT_SECURE) != 0)
+		return;
+	read_bool(environment, "HAK_STATS", &hak_settings.stats);
 }

@@ -1,7 +1,7 @@
 /* settings.h - what the environment may say (HAK_*), read once in the first constructor.
  *
- * Read with secure_getenv(3): a setuid program listens to none of it. Before the constructor has
- * run the defaults hold. Threads: written once before other threads exist, then only read.
+ * A setuid program listens to none of it (AT_SECURE, getauxval(3)). Before the constructor has run
+ * the defaults hold. Threads: written once before other threads exist, then only read.
  */
 #ifndef HAK_BASE_SETTINGS_H
 #define HAK_BASE_SETTINGS_H
@@ -14,7 +14,8 @@ struct hak_settings {
 
 extern HAK_HIDDEN struct hak_settings hak_settings;
 
-/* Reads the environment. An unknown value is one line on fd 2, and the default stays. */
-void hak_settings_read(void);
+/* Reads this environment: the loader's, as that of the C library is not set up so early. An unknown
+ * value is one line on fd 2, and the default stays. */
+void hak_settings_read(char *const *environment);
 
 #endif

@@ -2,8 +2,9 @@
 #ifndef HAK_GOVERN_FORK_H
 #define HAK_GOVERN_FORK_H
 
-/* Registers them with pthread_atfork(3). Called in the first constructor, so that our prepare runs
- * after those of all other libraries, which may allocate, and our child handler before theirs. */
+/* Registers them with pthread_atfork(3). Called in the first constructor of the process (init.c),
+ * so that our prepare runs after those of all other libraries, which may wait for a thread that
+ * allocates, and our child handler before theirs. */
 void hak_fork_init(void);
 
 #endif

@@ -77,14 +77,14 @@ static void settings_are_read_or_refused(void **state)
 	(void)state;
 	hak_settings.stats = false;
 	setenv("HAK_STATS", "1", 1);
-	hak_settings_read();
+	hak_settings_read(environ);
 	assert_true(hak_settings.stats);
 	setenv("HAK_STATS", "0", 1);
-	hak_settings_read();
+	hak_settings_read(environ);
 	assert_false(hak_settings.stats);
 	setenv("HAK_STATS", "maybe", 1);
 	capture();
-	hak_settings_read();
+	hak_settings_read(environ);
 	assert_string_equal(captured(), "hak: HAK_STATS=maybe is not 1, yes, 0 or no; ignored\n");
 	assert_false(hak_settings.stats);
 	unsetenv("HAK_STATS");
