@@ -1,20 +1,62 @@
 /* The C++ operators, by their mangled names (Itanium C++ ABI), so that libhak needs no C++ library.
  *
  * new that finds no memory calls the program's new_handler until there is memory or none is left,
- * then throws std::bad_alloc (ISO C++ [new.delete.single]). Both live in libstdc++, which a program
- * that can catch them has loaded; the references are weak. Compiled with -fexceptions: the
+ * then throws std::bad_alloc (ISO C++ [new.delete.single]). Both live in libstdc++, which may have
+ * been loaded with the program or, into a C program, long after us. Compiled with -fexceptions: the
  * exception passes through here. Deleting is freeing: class and size are known by the address.
  */
 #include "base/config.h"
 #include "base/report.h"
 
+#include <dlfcn.h>
 #include <hak/hak.h>
+#include <string.h>
 
 typedef void (*new_handler)(void);
 
-/* std::get_new_handler() and std::__throw_bad_alloc() */
+/* std::get_new_handler() and std::__throw_bad_alloc(), where libstdc++ was there before us. */
 extern new_handler _ZSt15get_new_handlerv(void) __attribute__((weak));
-extern void _ZSt17__throw_bad_allocv(void) __attribute__((weak, noreturn));
+extern void _ZSt17__throw_bad_allocv(void) __attribute__((weak));
+
+/* Weak, since a static program has no dlopen, and no library that could come later. */
+#pragma weak dlopen
+#pragma weak dlsym
+#pragma weak dlclose
+
+/* Writes a function of a libstdc++ that was loaded since, or NULL. Only after an allocation has
+ * failed, and outside the gate: the loader takes its lock and may allocate. */
+static void find_later(const char *name, void *function, size_t bytes)
+{
+	void *library = dlopen != NULL ? dlopen("libstdc++.so.6", RTLD_LAZY | RTLD_NOLOAD) : NULL;
+	void *symbol = NULL;
+
+	if (library != NULL) {
+		symbol = dlsym(library, name);
+		/* Who called new is compiled against it and keeps it here. */
+		dlclose(library);
+	}
+	memcpy(function, &symbol, bytes);
+}
+
+static new_handler handler_now(void)
+{
+	new_handler (*get)(void) = _ZSt15get_new_handlerv;
+
+	if (get == NULL)
+		find_later("_ZSt15get_new_handlerv", &get, sizeof get);
+	return get != NULL ? get() : NULL;
+}
+
+static _Noreturn void throw_bad_alloc(void)
+{
+	void (*throw_it)(void) = _ZSt17__throw_bad_allocv;
+
+	if (throw_it == NULL)
+		find_later("_ZSt17__throw_bad_allocv", &throw_it, sizeof throw_it);
+	if (throw_it != NULL)
+		throw_it();
+	hak_report_broken("operator new has no memory and no libstdc++ to say so");
+}
 
 /* nothrow: a struct of no members, passed by reference. */
 typedef const void *nothrow_t;
@@ -22,23 +64,18 @@ typedef const void *nothrow_t;
 /* One more try after each call of the handler, until it throws or there is none. */
 static HAK_NOINLINE void *new_slowly(size_t size, size_t alignment, bool throws)
 {
-	for (;;) {
-		new_handler handler = _ZSt15get_new_handlerv != NULL ? _ZSt15get_new_handlerv()
-								     : NULL;
+	new_handler handler;
 
-		if (handler == NULL)
-			break;
+	while ((handler = handler_now()) != NULL) {
 		handler();
 		void *block = alignment == 0 ? hak_malloc(size) : hak_memalign(alignment, size);
 
 		if (block != NULL)
 			return block;
 	}
-	if (!throws)
-		return NULL;
-	if (_ZSt17__throw_bad_allocv != NULL)
-		_ZSt17__throw_bad_allocv();
-	hak_report_broken("operator new has no memory and no libstdc++ to say so");
+	if (throws)
+		throw_bad_alloc();
+	return NULL;
 }
 
 static inline void *new_plain(size_t size, bool throws)
