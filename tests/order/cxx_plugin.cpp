@@ -1,5 +1,5 @@
-// A C++ library that a C program loads by dlopen; see plugin_host.c. Returns 0, or the number of the
-// promise of operator new that was broken.
+// A C++ library that a C program loads by dlopen; see plugin_host.c. Returns 0, or the number of
+// the promise of operator new that was broken.
 #include <cstddef>
 #include <cstdint>
 #include <new>

@@ -1,6 +1,7 @@
-/* Goal: C++ that comes by dlopen into a C program finds bad_alloc and its new handler, though no C++
- * library was there when libhak was loaded.
- * Method: loads the library that is its argument and returns what plugin_check() says, 0 for good. */
+/* Goal: C++ that comes by dlopen into a C program finds bad_alloc and its new handler, though no
+ * C++ library was there when libhak was loaded.
+ * Method: loads the library that is its argument and returns what plugin_check() says, 0 for
+ * good. */
 #include <dlfcn.h>
 #include <stdio.h>
 #include <string.h>
