@@ -98,13 +98,10 @@
 #define HAK_DECAY_NS 1000000000ull
 #define HAK_PURGE_INTERVAL_NS 100000000ull
 
-/* The round of thread-specific data's destructors in which a thread gives its magazines back: the
- * last, since others may still free in theirs. ThreadSanitizer ends its own thread in the last. */
-#if defined(__SANITIZE_THREAD__)
-#define HAK_DESTRUCTOR_ROUND 3
-#else
-#define HAK_DESTRUCTOR_ROUND 4 /* PTHREAD_DESTRUCTOR_ITERATIONS */
-#endif
+/* A thread that only frees gets magazines after so many blocks that went straight to their slabs.
+ * Not before: the C library frees some of a thread's storage after the last destructor that could
+ * tell us of its end. */
+#define HAK_GIVES_TO_BIRTH 1024
 
 /* Static TLS of the library: glibc keeps 1,664 bytes for all libraries that come by dlopen. */
 #define HAK_TLS_BYTES_MAX 1024

@@ -42,6 +42,11 @@ HAK_INLINE bool hak_gate_is_closed(struct hak_gate *gate)
 	return atomic_load_explicit(&gate->closer, memory_order_seq_cst) != NULL;
 }
 
+HAK_INLINE bool hak_gate_is_closed_by(struct hak_gate *gate, struct hak_gate_pass *pass)
+{
+	return atomic_load_explicit(&gate->closer, memory_order_seq_cst) == pass;
+}
+
 HAK_INLINE void hak_gate_enter(struct hak_gate *gate, struct hak_gate_pass *pass)
 {
 	atomic_fetch_add_explicit(&pass->inside_count, 1, memory_order_seq_cst);

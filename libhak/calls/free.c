@@ -20,7 +20,7 @@ static HAK_NOINLINE void free_elsewhere(void *block)
 		return;
 	if ((uintptr_t)block % HAK_GRAIN_BYTES != 0)
 		hak_report_misuse(HAK_MISUSE_MISALIGNED, "free", block, 0);
-	thread = hak_thread_enter();
+	thread = hak_thread_enter_to_give();
 	given = hak_huge_give(block);
 	hak_thread_leave(thread);
 	if (!given)
@@ -38,7 +38,7 @@ static HAK_NOINLINE void free_slowly(void *block)
 	if (class_idx == HAK_CLASS_RUN_TAIL)
 		hak_run_report_interior(block, "free");
 	if (class_idx == HAK_CLASS_RUN_HEAD) {
-		thread = hak_thread_enter();
+		thread = hak_thread_enter_to_give();
 		hak_run_give(block);
 		hak_thread_leave(thread);
 		return;

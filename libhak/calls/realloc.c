@@ -47,7 +47,7 @@ static struct extent extent_of(const void *block, const char *call)
 	}
 	if ((uintptr_t)block % HAK_GRAIN_BYTES != 0)
 		hak_report_misuse(HAK_MISUSE_MISALIGNED, call, block, 0);
-	struct hak_thread *thread = hak_thread_enter();
+	struct hak_thread *thread = hak_thread_enter_to_give();
 	bool found = hak_huge_bytes(block, &extent.bytes);
 
 	hak_thread_leave(thread);

@@ -6,7 +6,6 @@
 #include "heap/region.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <pthread.h>
 
 static struct hak_gate gate;
@@ -18,35 +17,70 @@ static _Atomic(struct hak_thread *) all;
 static struct hak_thread *spare;
 
 static pthread_key_t key;
-static _Atomic bool key_is_made;
+static _Atomic enum { KEY_TO_COME, KEY_MADE, KEY_REFUSED } key_state;
 
 /* This thread: its record, and whether its time for having one is over. */
 static __thread struct hak_thread *self;
 static __thread bool is_over;
 
-static_assert(sizeof(struct hak_magazine_heads) + sizeof(void *) + 2 * sizeof(bool) +
-			      sizeof(uint32_t) <=
+/* Without a record: visits under way, blocks given so far, a pass for a fork. */
+static __thread uint8_t visit_count;
+static __thread uint16_t give_count;
+static __thread struct hak_gate_pass own_pass;
+
+/* Forks that signal handlers make while this thread holds the gate for one. */
+static __thread uint8_t nested_fork_count;
+
+static_assert(sizeof(struct hak_magazine_heads) + sizeof(void *) + 4 * sizeof(uint32_t) <=
 		      HAK_TLS_BYTES_MAX,
 	      "what libhak keeps in static TLS");
-
-static_assert(HAK_DESTRUCTOR_ROUND <= PTHREAD_DESTRUCTOR_ITERATIONS, "there is such a round");
 
 static void die(void *record);
 
 void hak_thread_init(void)
 {
-	/* Without a key no thread ever flushes its magazines: they stay for its record's next
-	 * owner, which there is none of. Only a program with 1,024 keys gets here. */
-	if (pthread_key_create(&key, die) == 0)
-		atomic_store_explicit(&key_is_made, true, memory_order_release);
+	bool made = pthread_key_create(&key, die) == 0;
+
+	/* Refused only where the program has 1,024 keys: threads then live without records. */
+	atomic_store_explicit(&key_state, made ? KEY_MADE : KEY_REFUSED, memory_order_release);
 }
 
-/* A record for the calling thread, or NULL: no memory. */
+/* The pass by which this thread holds the gate closed while it forks, and which nobody shares. */
+static struct hak_gate_pass *forking_pass(void)
+{
+	return self != NULL ? &self->pass : &own_pass;
+}
+
+static bool holds_gate(void)
+{
+	return hak_gate_is_closed_by(&gate, forking_pass());
+}
+
+static void enter_as_visitor(void)
+{
+	if (holds_gate()) {
+		hak_gate_enter(&gate, &own_pass);
+		return;
+	}
+	visit_count++;
+	hak_gate_enter(&gate, &visitors);
+}
+
+static void leave_as_visitor(void)
+{
+	if (holds_gate()) {
+		hak_gate_leave(&own_pass);
+		return;
+	}
+	hak_gate_leave(&visitors);
+	visit_count--;
+}
+
+/* A record for the calling thread, or NULL: no memory. Inside the gate, as a visitor. */
 static struct hak_thread *take_record(void)
 {
 	struct hak_thread *thread;
 
-	hak_gate_enter(&gate, &visitors);
 	hak_lock_take(&thread_lock);
 	thread = spare;
 	if (thread != NULL) {
@@ -62,39 +96,74 @@ static struct hak_thread *take_record(void)
 	if (thread != NULL) {
 		hak_magazine_birth(&thread->magazines);
 		thread->has_destructor = false;
-		thread->destructor_round = 0;
 		thread->alive = true;
 	}
 	hak_lock_give(&thread_lock);
-	hak_gate_leave(&visitors);
 	return thread;
 }
 
-/* Asks for the destructor. This may allocate, and so it is the last thing of a birth, outside every
- * lock and the gate. Threads born before the constructor ran ask on a later slow path. */
-static void ask_for_destructor(struct hak_thread *thread)
+/* The end of a record's life with this thread, which goes on without one. */
+static void give_record(struct hak_thread *thread)
 {
-	if (!atomic_load_explicit(&key_is_made, memory_order_acquire))
-		return;
-	int saved_errno = errno;
-
-	thread->has_destructor = true;
-	(void)pthread_setspecific(key, thread);
-	errno = saved_errno;
+	hak_gate_enter(&gate, &thread->pass);
+	is_over = true;
+	self = NULL;
+	hak_magazine_death(&thread->magazines);
+	hak_gate_leave(&thread->pass);
+	/* As a visitor: once the record is spare its pass is the next owner's. */
+	enter_as_visitor();
+	hak_lock_take(&thread_lock);
+	thread->alive = false;
+	thread->next_spare = spare;
+	spare = thread;
+	hak_lock_give(&thread_lock);
+	leave_as_visitor();
 }
 
+/* The destructor of thread-specific data. It is not put off to the last round, so that others still
+ * found magazines: a thread may first come to the heap in such a round, and would not come back to
+ * us. Its record would then point into storage that is gone. */
+static void die(void *record)
+{
+	give_record(record);
+}
+
+/* Makes sure that the record does not outlive the thread. False: it was given back, since nobody
+ * would tell us of the thread's end. setspecific may allocate, and so this is outside every lock
+ * and the gate. The one thread that lives without, until the constructor comes, is the first. */
+static bool ask_for_destructor(struct hak_thread *thread)
+{
+	int state = atomic_load_explicit(&key_state, memory_order_acquire);
+	int saved_errno = errno;
+
+	if (state == KEY_TO_COME)
+		return true;
+	thread->has_destructor = true;
+	bool asked = state == KEY_MADE && pthread_setspecific(key, thread) == 0;
+
+	errno = saved_errno;
+	if (!asked)
+		give_record(thread);
+	return asked;
+}
+
+/* The way in of a thread without a record: with its birth, where that can be. A thread that holds
+ * the gate keeps the pass that it holds it by. */
 static struct hak_thread *enter_first(void)
 {
 	struct hak_thread *thread = NULL;
 
-	if (hak_region_init() && !is_over)
+	enter_as_visitor();
+	if (hak_region_init() && !is_over && !holds_gate())
 		thread = take_record();
-	if (thread == NULL) {
-		hak_gate_enter(&gate, &visitors);
+	if (thread == NULL)
+		return NULL;
+	self = thread;
+	leave_as_visitor();
+	if (!ask_for_destructor(thread)) {
+		enter_as_visitor();
 		return NULL;
 	}
-	self = thread;
-	ask_for_destructor(thread);
 	hak_gate_enter(&gate, &thread->pass);
 	return thread;
 }
@@ -109,16 +178,30 @@ struct hak_thread *hak_thread_enter(void)
 			 0))
 		hak_report_broken("malloc or free was called by a signal handler that interrupted "
 				  "malloc or free");
-	if (hak_unlikely(!thread->has_destructor))
-		ask_for_destructor(thread);
+	if (hak_unlikely(!thread->has_destructor) && !ask_for_destructor(thread)) {
+		enter_as_visitor();
+		return NULL;
+	}
 	hak_gate_enter(&gate, &thread->pass);
 	return thread;
+}
+
+struct hak_thread *hak_thread_enter_to_give(void)
+{
+	if (self != NULL || give_count == HAK_GIVES_TO_BIRTH)
+		return hak_thread_enter();
+	give_count++;
+	enter_as_visitor();
+	return NULL;
 }
 
 void hak_thread_leave(struct hak_thread *thread)
 {
 	hak_thread_slow_passed();
-	hak_gate_leave(thread != NULL ? &thread->pass : &visitors);
+	if (thread != NULL)
+		hak_gate_leave(&thread->pass);
+	else
+		leave_as_visitor();
 }
 
 void *hak_thread_take(unsigned class_idx)
@@ -140,7 +223,7 @@ void *hak_thread_take(unsigned class_idx)
 
 void hak_thread_give(unsigned class_idx, void *block)
 {
-	struct hak_thread *thread = hak_thread_enter();
+	struct hak_thread *thread = hak_thread_enter_to_give();
 
 	if (hak_likely(thread != NULL))
 		hak_magazine_flush(&thread->magazines, class_idx, block);
@@ -149,85 +232,79 @@ void hak_thread_give(unsigned class_idx, void *block)
 	hak_thread_leave(thread);
 }
 
-/* The destructor of thread-specific data: waits for the last round, then ends the thread's
- * record. */
-static void die(void *record)
-{
-	struct hak_thread *thread = record;
-
-	if (++thread->destructor_round < HAK_DESTRUCTOR_ROUND &&
-	    pthread_setspecific(key, thread) == 0)
-		return;
-	hak_gate_enter(&gate, &thread->pass);
-	is_over = true;
-	self = NULL;
-	hak_magazine_death(&thread->magazines);
-	hak_gate_leave(&thread->pass);
-	/* As a visitor: once the record is spare its pass is the next owner's. */
-	hak_gate_enter(&gate, &visitors);
-	hak_lock_take(&thread_lock);
-	thread->alive = false;
-	thread->next_spare = spare;
-	spare = thread;
-	hak_lock_give(&thread_lock);
-	hak_gate_leave(&visitors);
-}
-
 /* fork(2) may be called by a signal handler, malloc may not. Where the handler has interrupted a
  * slow path of its own thread there is nothing to wait for: another thread may wait for a lock that
  * this one holds. The child then goes on with what was interrupted, as the parent does; what the
  * other threads had in their hands is lost to it, a lock that one of them held as well. */
 static bool is_inside(void)
 {
-	return self != NULL &&
-	       atomic_load_explicit(&self->pass.inside_count, memory_order_relaxed) != 0;
+	return visit_count != 0 ||
+	       atomic_load_explicit(&forking_pass()->inside_count, memory_order_relaxed) != 0;
 }
 
+/* A handler may also strike between any two instructions of these three, and fork: the gate says
+ * whether this thread holds it, and the count how often it is to be given back first. */
 void hak_thread_fork_prepare(void)
 {
+	if (holds_gate())
+		nested_fork_count++;
+	else if (!is_inside())
+		hak_gate_close(&gate, forking_pass());
 	if (is_inside())
 		return;
-	/* The forking thread needs a pass that is its own alone; birth gives it one. A thread after
-	 * its end shares the visitors' pass: another of that kind could then be inside while it
-	 * forks, which takes a fork inside the last destructors of two threads at once. */
-	hak_thread_leave(hak_thread_enter());
-	struct hak_gate_pass *mine = self != NULL ? &self->pass : &visitors;
-
-	hak_gate_close(&gate, mine);
-	if (mine != &visitors)
-		hak_gate_close_pass(&visitors);
-	/* Births go through the visitors' pass, so the list is complete from here on. acquire:
-	 * pairs with the release in take_record() */
+	/* Births and deaths are visits, so the list is complete once there is none. acquire: pairs
+	 * with the release in take_record() */
+	hak_gate_close_pass(&visitors);
 	for (struct hak_thread *thread = atomic_load_explicit(&all, memory_order_acquire);
 	     thread != NULL; thread = thread->next)
-		if (&thread->pass != mine)
+		if (thread != self)
 			hak_gate_close_pass(&thread->pass);
 }
 
 void hak_thread_fork_parent(void)
 {
-	if (!is_inside())
+	if (!holds_gate())
+		return;
+	if (nested_fork_count != 0)
+		nested_fork_count--;
+	else
 		hak_gate_open(&gate);
+}
+
+/* The others are gone. Where they were at rest, what they kept is given back; where nobody waited
+ * for that, their records are left alone for ever. Nobody is inside any more but this thread. */
+static void forget_others(bool were_at_rest)
+{
+	for (struct hak_thread *thread = atomic_load_explicit(&all, memory_order_acquire);
+	     thread != NULL; thread = thread->next) {
+		if (thread == self)
+			continue;
+		atomic_store_explicit(&thread->pass.inside_count, 0, memory_order_relaxed);
+		if (thread->alive && were_at_rest) {
+			hak_magazine_death(&thread->magazines);
+			thread->next_spare = spare;
+			spare = thread;
+		}
+		thread->alive = false;
+	}
+	atomic_store_explicit(&visitors.inside_count, visit_count, memory_order_relaxed);
 }
 
 void hak_thread_fork_child(void)
 {
-	if (is_inside()) {
-		/* Another thread may have been about to fork: it is gone, and its gate with it. */
-		if (hak_gate_is_closed(&gate))
-			hak_gate_open(&gate);
-		return;
+	struct hak_gate_pass *mine = forking_pass();
+
+	/* By a thread that was about to fork, and is gone. */
+	if (hak_gate_is_closed(&gate) && !holds_gate())
+		hak_gate_open(&gate);
+	if (holds_gate() && !is_inside()) {
+		hak_gate_enter(&gate, mine);
+		forget_others(true);
+		hak_gate_leave(mine);
+	} else {
+		forget_others(false);
 	}
-	for (struct hak_thread *thread = atomic_load_explicit(&all, memory_order_acquire);
-	     thread != NULL; thread = thread->next) {
-		if (thread == self || !thread->alive)
-			continue;
-		hak_magazine_death(&thread->magazines);
-		thread->alive = false;
-		thread->next_spare = spare;
-		spare = thread;
-	}
-	hak_gate_open(&gate);
+	hak_thread_fork_parent();
 }
 
 void hak_thread_count(uint64_t counts[HAK_CLASS_COUNT + 1])

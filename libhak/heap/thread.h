@@ -4,9 +4,12 @@
  * fork gate. Records of dead threads wait for new ones: birth and death neither map nor unmap, and
  * a process holds as many records as it ever had threads at once.
  *
- * Birth is the first slow path. Death is the last round of the destructors of thread-specific data,
- * so that other destructors still find magazines; what a thread allocates or frees after that goes
- * straight to the slabs, as it does where there is no memory for a record.
+ * Birth is the first slow path of a thread that takes, or a later one of a thread that only gives
+ * (HAK_GIVES_TO_BIRTH). Death is the destructor of our thread-specific data; what a thread
+ * allocates or frees after that goes straight to the slabs, as it does where there is no memory for
+ * a record, or where the C library would not tell us of its end. A record must not outlive its
+ * thread: its heads lie in the thread's storage. (One can: a thread whose very first use of the
+ * heap is in the last of the destructors' rounds, PTHREAD_DESTRUCTOR_ITERATIONS.)
  *
  * Threads    every call is for the calling thread, but where it says "all".
  * Source     pthread_key_create(3), pthread_atfork(3).
@@ -24,7 +27,6 @@ struct hak_thread {
 	struct hak_thread *next_spare; /* those without a thread */
 	bool alive;
 	bool has_destructor;
-	uint8_t destructor_round;
 	struct hak_magazines magazines;
 };
 
@@ -39,6 +41,11 @@ void hak_thread_init(void);
  * heap is born after this, or the result is NULL and hak_region.born false: no memory. NULL also
  * for a thread without a record. A signal handler that enters while its thread is inside aborts. */
 struct hak_thread *hak_thread_enter(void);
+
+/* The same for a call that only gives back or asks: it does not give birth at once, since the C
+ * library frees after a thread's death. The caller knows that the heap is born. */
+struct hak_thread *hak_thread_enter_to_give(void);
+
 void hak_thread_leave(struct hak_thread *thread);
 
 /* A block of the class, by way of this thread's magazine. NULL: no memory. */

@@ -15,6 +15,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#if defined(__SANITIZE_THREAD__)
+/* ThreadSanitizer starts a thread of its own in the child of each fork, which allocates. */
+const char *__tsan_default_options(void);
+const char *__tsan_default_options(void)
+{
+	return "report_signal_unsafe=0";
+}
+#endif
+
 #define FORKS 300
 #define BLOCKS 2000
 
@@ -137,9 +146,109 @@ static void a_child_gets_the_magazines_of_the_others(void **state)
 		pthread_join(threads[i], NULL);
 }
 
+static void *parents_block;
+static pthread_key_t freeing_key;
+
+static void *leave_block_to_destructor(void *arg)
+{
+	pthread_setspecific(freeing_key, parents_block);
+	return arg;
+}
+
+/* A thread whose only use of the heap is a free in a destructor: it is born when it dies. On a
+ * stack that is too large for the C library to keep, so that its thread-local storage is gone at
+ * once. */
+static void a_thread_born_in_a_destructor_leaves_nothing(void **state)
+{
+	struct hak_stats stats;
+	pthread_attr_t attributes;
+	pthread_t thread;
+	int status;
+
+	(void)state;
+	assert_int_equal(pthread_key_create(&freeing_key, hak_free), 0);
+	pthread_attr_init(&attributes);
+	pthread_attr_setstacksize(&attributes, (size_t)64 << 20);
+	parents_block = hak_malloc(64);
+	assert_int_equal(pthread_create(&thread, &attributes, leave_block_to_destructor, NULL), 0);
+	pthread_join(thread, NULL);
+	pthread_attr_destroy(&attributes);
+	assert_int_equal(hak_stats_get(&stats, sizeof stats), 0);
+	pid_t child = fork();
+
+	if (child == 0) {
+		work(64);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+}
+
+static volatile sig_atomic_t nested_fork_count;
+
+/* A fork and, in its child, one more: both must come through. */
+static void fork_twice(int signal_number)
+{
+	pid_t child;
+
+	(void)signal_number;
+	/* The kernel begins a fork anew for each signal: it must have a time without any. */
+	if (is_child || nested_fork_count >= 60) {
+		setitimer(ITIMER_REAL, &(struct itimerval){{0, 0}, {0, 0}}, NULL);
+		return;
+	}
+	nested_fork_count++;
+	child = fork();
+	if (child == 0) {
+		is_child = 1;
+		child = fork();
+		if (child == 0)
+			_exit(0);
+		waitpid(child, NULL, 0);
+	}
+}
+
+/* The timer strikes inside fork(2) itself, which takes long enough for a large heap. */
+static void a_handler_may_interrupt_a_fork(void **state)
+{
+	struct itimerval every = {{0, 1500}, {0, 1500}}, never = {{0, 0}, {0, 0}};
+	struct sigaction action = {.sa_handler = fork_twice, .sa_flags = SA_RESTART};
+	size_t large_bytes = (size_t)64 << 20;
+	char *large = hak_malloc(large_bytes);
+	int status, failed = 0;
+
+	(void)state;
+	memset(large, 1, large_bytes);
+	sigaction(SIGALRM, &action, NULL);
+	setitimer(ITIMER_REAL, &every, NULL);
+	while (nested_fork_count < 60 && !is_child) {
+		pid_t child = fork();
+
+		if (child == 0) {
+			setitimer(ITIMER_REAL, &never, NULL);
+			is_child = 1;
+			break;
+		}
+		work(2000);
+	}
+	if (is_child) {
+		work(100);
+		_exit(0);
+	}
+	setitimer(ITIMER_REAL, &never, NULL);
+	while (waitpid(-1, &status, 0) > 0)
+		failed += status != 0;
+	assert_int_equal(failed, 0);
+	hak_free(large);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		/* First: once a process has had threads, the C library itself holds a lock
+		 * there. */
+		cmocka_unit_test(a_handler_may_interrupt_a_fork),
+		cmocka_unit_test(a_thread_born_in_a_destructor_leaves_nothing),
 		cmocka_unit_test(a_child_gets_the_magazines_of_the_others),
 		cmocka_unit_test(a_signal_handler_may_fork),
 	};
