@@ -1,9 +1,15 @@
 /* The C++ operators, by their mangled names (Itanium C++ ABI), so that libhak needs no C++ library.
  *
+ * A program may replace some operators and leave the rest to the library, which makes those of the
+ * replaced ones (ISO C++ [new.delete]): new[] calls new, a nothrow form the throwing one, each
+ * delete the plainer one. So all are weak, and the calls among them go by the process's table
+ * (replaceable.list keeps the linker from binding them here). Deleting is freeing: class and size
+ * are known by the address.
+ *
  * new that finds no memory calls the program's new_handler until there is memory or none is left,
- * then throws std::bad_alloc (ISO C++ [new.delete.single]). Both live in libstdc++, which may have
- * been loaded with the program or, into a C program, long after us. Compiled with -fexceptions: the
- * exception passes through here. Deleting is freeing: class and size are known by the address.
+ * then throws std::bad_alloc. Both live in libstdc++, which may have been loaded with the program
+ * or, into a C program, long after us. Compiled with -fexceptions: the exception passes through
+ * here. It takes libstdc++ to catch one: a nothrow form that finds no memory goes on there.
  */
 #include "base/config.h"
 #include "base/report.h"
@@ -78,89 +84,142 @@ static HAK_NOINLINE void *new_slowly(size_t size, size_t alignment, bool throws)
 	return NULL;
 }
 
-static inline void *new_plain(size_t size, bool throws)
+static void *new_plain(size_t size)
 {
 	void *block = hak_malloc(size);
 
-	return hak_likely(block != NULL) ? block : new_slowly(size, 0, throws);
+	return hak_likely(block != NULL) ? block : new_slowly(size, 0, true);
 }
 
-static inline void *new_aligned(size_t size, size_t alignment, bool throws)
+static void *new_aligned(size_t size, size_t alignment)
 {
 	void *block = hak_memalign(alignment, size);
 
-	return hak_likely(block != NULL) ? block : new_slowly(size, alignment, throws);
+	return hak_likely(block != NULL) ? block : new_slowly(size, alignment, true);
 }
 
+/* noplt: a call is one jump by the table. */
+#define REPLACEABLE HAK_EXPORT __attribute__((weak, noplt))
 #define NEW(name, ...)                                                                             \
-	HAK_EXPORT void *name(__VA_ARGS__);                                                        \
-	HAK_EXPORT void *name(__VA_ARGS__)
+	REPLACEABLE void *name(__VA_ARGS__);                                                       \
+	void *name(__VA_ARGS__)
 #define DELETE(name, ...)                                                                          \
-	HAK_EXPORT void name(void *block, ##__VA_ARGS__);                                          \
-	HAK_EXPORT void name(void *block, ##__VA_ARGS__)                                           \
-	{                                                                                          \
-		hak_free(block);                                                                   \
-	}
+	REPLACEABLE void name(void *block, ##__VA_ARGS__);                                         \
+	void name(void *block, ##__VA_ARGS__)
 
-/* operator new and new[]: (size), (size, nothrow), (size, align), (size, align, nothrow) */
-NEW(_Znwm, size_t size)
+/* operator new and new[]: (size) and (size, alignment). */
+REPLACEABLE void *_Znwm(size_t size) __attribute__((alias("new_plain")));
+REPLACEABLE void *_ZnwmSt11align_val_t(size_t size, size_t alignment)
+	__attribute__((alias("new_aligned")));
+
+static void *new_array(size_t size)
 {
-	return new_plain(size, true);
+	return _Znwm(size);
 }
 
-NEW(_Znam, size_t size)
+static void *new_aligned_array(size_t size, size_t alignment)
 {
-	return new_plain(size, true);
+	return _ZnwmSt11align_val_t(size, alignment);
+}
+
+REPLACEABLE void *_Znam(size_t size) __attribute__((alias("new_array")));
+REPLACEABLE void *_ZnamSt11align_val_t(size_t size, size_t alignment)
+	__attribute__((alias("new_aligned_array")));
+
+/* operator new and new[] with nothrow. Where new is not ours, or has failed: libstdc++'s own form,
+ * the throwing one in a try block. In a static program there is none to be found: what a handler
+ * throws then ends the program, as it does in any function that promises not to throw. */
+static HAK_NOINLINE void *new_nothrow(const char *name, size_t size, nothrow_t tag)
+{
+	void *(*form)(size_t, nothrow_t);
+
+	find_later(name, &form, sizeof form);
+	if (form != NULL)
+		return form(size, tag);
+	return _Znwm == new_plain ? new_slowly(size, 0, false) : _Znwm(size);
+}
+
+static HAK_NOINLINE void *new_aligned_nothrow(const char *name, size_t size, size_t alignment,
+					      nothrow_t tag)
+{
+	void *(*form)(size_t, size_t, nothrow_t);
+
+	find_later(name, &form, sizeof form);
+	if (form != NULL)
+		return form(size, alignment, tag);
+	if (_ZnwmSt11align_val_t == new_aligned)
+		return new_slowly(size, alignment, false);
+	return _ZnwmSt11align_val_t(size, alignment);
 }
 
 NEW(_ZnwmRKSt9nothrow_t, size_t size, nothrow_t tag)
 {
-	(void)tag;
-	return new_plain(size, false);
+	void *block = _Znwm == new_plain ? hak_malloc(size) : NULL;
+
+	return hak_likely(block != NULL) ? block : new_nothrow("_ZnwmRKSt9nothrow_t", size, tag);
 }
 
 NEW(_ZnamRKSt9nothrow_t, size_t size, nothrow_t tag)
 {
-	(void)tag;
-	return new_plain(size, false);
-}
+	bool is_ours = _Znam == new_array && _Znwm == new_plain;
+	void *block = is_ours ? hak_malloc(size) : NULL;
 
-NEW(_ZnwmSt11align_val_t, size_t size, size_t alignment)
-{
-	return new_aligned(size, alignment, true);
-}
-
-NEW(_ZnamSt11align_val_t, size_t size, size_t alignment)
-{
-	return new_aligned(size, alignment, true);
+	return hak_likely(block != NULL) ? block : new_nothrow("_ZnamRKSt9nothrow_t", size, tag);
 }
 
 NEW(_ZnwmSt11align_val_tRKSt9nothrow_t, size_t size, size_t alignment, nothrow_t tag)
 {
-	(void)tag;
-	return new_aligned(size, alignment, false);
+	bool is_ours = _ZnwmSt11align_val_t == new_aligned;
+	void *block = is_ours ? hak_memalign(alignment, size) : NULL;
+
+	if (hak_likely(block != NULL))
+		return block;
+	return new_aligned_nothrow("_ZnwmSt11align_val_tRKSt9nothrow_t", size, alignment, tag);
 }
 
 NEW(_ZnamSt11align_val_tRKSt9nothrow_t, size_t size, size_t alignment, nothrow_t tag)
 {
-	(void)tag;
-	return new_aligned(size, alignment, false);
+	bool is_ours = _ZnamSt11align_val_t == new_aligned_array &&
+		       _ZnwmSt11align_val_t == new_aligned;
+	void *block = is_ours ? hak_memalign(alignment, size) : NULL;
+
+	if (hak_likely(block != NULL))
+		return block;
+	return new_aligned_nothrow("_ZnamSt11align_val_tRKSt9nothrow_t", size, alignment, tag);
 }
 
-/* operator delete and delete[]: plain, sized, aligned, sized and aligned, nothrow */
+/* operator delete: plain and aligned. */
 DELETE(_ZdlPv)
-DELETE(_ZdaPv)
-DELETE(_ZdlPvm, size_t size __attribute__((unused)))
-DELETE(_ZdaPvm, size_t size __attribute__((unused)))
-DELETE(_ZdlPvSt11align_val_t, size_t alignment __attribute__((unused)))
-DELETE(_ZdaPvSt11align_val_t, size_t alignment __attribute__((unused)))
-DELETE(_ZdlPvmSt11align_val_t, size_t size __attribute__((unused)),
-       size_t alignment __attribute__((unused)))
-DELETE(_ZdaPvmSt11align_val_t, size_t size __attribute__((unused)),
-       size_t alignment __attribute__((unused)))
-DELETE(_ZdlPvRKSt9nothrow_t, nothrow_t tag __attribute__((unused)))
-DELETE(_ZdaPvRKSt9nothrow_t, nothrow_t tag __attribute__((unused)))
-DELETE(_ZdlPvSt11align_val_tRKSt9nothrow_t, size_t alignment __attribute__((unused)),
-       nothrow_t tag __attribute__((unused)))
-DELETE(_ZdaPvSt11align_val_tRKSt9nothrow_t, size_t alignment __attribute__((unused)),
-       nothrow_t tag __attribute__((unused)))
+{
+	hak_free(block);
+}
+
+DELETE(_ZdlPvSt11align_val_t, size_t alignment)
+{
+	(void)alignment;
+	hak_free(block);
+}
+
+/* The others drop what else they were told and call the plainer form. */
+#define UNUSED __attribute__((unused))
+#define DELETE_BY(plainer, name, ...)                                                              \
+	DELETE(name, ##__VA_ARGS__)                                                                \
+	{                                                                                          \
+		plainer;                                                                           \
+	}
+
+DELETE_BY(_ZdlPv(block), _ZdaPv)
+DELETE_BY(_ZdlPv(block), _ZdlPvm, size_t size UNUSED)
+DELETE_BY(_ZdaPv(block), _ZdaPvm, size_t size UNUSED)
+DELETE_BY(_ZdlPv(block), _ZdlPvRKSt9nothrow_t, nothrow_t tag UNUSED)
+DELETE_BY(_ZdaPv(block), _ZdaPvRKSt9nothrow_t, nothrow_t tag UNUSED)
+
+DELETE_BY(_ZdlPvSt11align_val_t(block, alignment), _ZdaPvSt11align_val_t, size_t alignment)
+DELETE_BY(_ZdlPvSt11align_val_t(block, alignment), _ZdlPvmSt11align_val_t, size_t size UNUSED,
+	  size_t alignment)
+DELETE_BY(_ZdaPvSt11align_val_t(block, alignment), _ZdaPvmSt11align_val_t, size_t size UNUSED,
+	  size_t alignment)
+DELETE_BY(_ZdlPvSt11align_val_t(block, alignment), _ZdlPvSt11align_val_tRKSt9nothrow_t,
+	  size_t alignment, nothrow_t tag UNUSED)
+DELETE_BY(_ZdaPvSt11align_val_t(block, alignment), _ZdaPvSt11align_val_tRKSt9nothrow_t,
+	  size_t alignment, nothrow_t tag UNUSED)
