@@ -35,6 +35,8 @@ __attribute__((constructor(101))) static void hak_init(int count, char **argumen
 	hak_settings_read(environment);
 	hak_thread_init();
 	hak_fork_init();
+	if (hak_settings.stats)
+		hak_stats_init();
 }
 
 __attribute__((destructor(101))) static void hak_exit(void)

@@ -67,8 +67,8 @@ size_t hak_malloc_usable_size(const void *block);
 
 /* What the heap holds. Additions go to the end and raise HAK_STATS_VERSION.
  *
- *   live      in the program's hands, rounded up to size classes, units and pages
- *   cached    in the magazines of threads and in depots
+ *   live      in the program's hands, rounded up to size classes, units and mappings
+ *   cached    in the magazines of threads and in depots, and freed huge mappings that are kept
  *   free      in slabs and in SuperSlabs that are open, touched before and so resident
  *   metadata  the allocator's own, never in the region
  *   huge      that part of live which lies in mappings of its own, over 1 MiB a block

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <linux/futex.h>
+#include <sched.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -28,8 +29,8 @@ size_t hak_os_ram_bytes(void)
 }
 
 /* Pages mapped by this process, the first number of /proc/self/statm. Only asked for where a limit
- * is set; where /proc is not mounted nothing counts as used, and the mapping itself may then
- * fail. */
+ * is set; where /proc is not mounted nothing counts as used, and the mapping itself may then fail.
+ * By syscall(2): malloc is no cancellation point, and read(2) and close(2) are. */
 static size_t mapped_bytes(void)
 {
 	char text[32];
@@ -38,11 +39,11 @@ static size_t mapped_bytes(void)
 
 	if (fd < 0)
 		return 0;
-	ssize_t bytes = read((int)fd, text, sizeof text);
+	long bytes = syscall(SYS_read, fd, text, sizeof text);
 
-	for (ssize_t i = 0; i < bytes && text[i] >= '0' && text[i] <= '9'; i++)
+	for (long i = 0; i < bytes && text[i] >= '0' && text[i] <= '9'; i++)
 		pages = pages * 10 + (size_t)(text[i] - '0');
-	close((int)fd);
+	syscall(SYS_close, fd);
 	return pages * hak_os_page_bytes();
 }
 
@@ -144,6 +145,11 @@ uint64_t hak_os_now_ns(void)
 	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
 	errno = saved_errno;
 	return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
+}
+
+void hak_os_yield(void)
+{
+	sched_yield(); /* which never fails */
 }
 
 void hak_os_futex_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t timeout_ns)

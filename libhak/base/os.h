@@ -44,6 +44,9 @@ uint64_t hak_os_now_ns(void);
 void hak_os_futex_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t timeout_ns);
 void hak_os_futex_wake(_Atomic uint32_t *word, int waiter_count);
 
+/* Lets another thread run. */
+void hak_os_yield(void);
+
 /* A moment for the other hardware thread while spinning. */
 #if defined(__x86_64__)
 #define HAK_OS_RELAX "pause"

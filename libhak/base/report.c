@@ -47,11 +47,16 @@ void hak_line_put_address(struct hak_line *line, const void *address)
 
 void hak_line_write(struct hak_line *line)
 {
+	hak_line_write_to(line, STDERR_FILENO);
+}
+
+void hak_line_write_to(struct hak_line *line, int fd)
+{
 	size_t done = 0;
 
 	line->text[line->used++] = '\n';
 	while (done < line->used) {
-		ssize_t wrote = write(STDERR_FILENO, line->text + done, line->used - done);
+		ssize_t wrote = write(fd, line->text + done, line->used - done);
 
 		if (wrote > 0)
 			done += (size_t)wrote;
@@ -84,11 +89,11 @@ void hak_report_misuse(enum hak_misuse misuse, const char *call, const void *add
 		hak_line_put(&line, " bytes");
 		break;
 	case HAK_MISUSE_NOT_IN_USE:
-		hak_line_put(&line, ", which is not in use");
+		hak_line_put(&line, ", which is not in use: freed before, or never given out");
 		break;
 	case HAK_MISUSE_FOREIGN:
 	case HAK_MISUSE_COUNT:
-		hak_line_put(&line, ", which is not memory of this allocator");
+		hak_line_put(&line, ", which is not memory of this allocator, or no longer");
 		break;
 	}
 	hak_line_write(&line);

@@ -39,8 +39,10 @@ void hak_line_put(struct hak_line *line, const char *text);
 void hak_line_put_number(struct hak_line *line, uint64_t number);
 void hak_line_put_address(struct hak_line *line, const void *address);
 
-/* Ends the line and writes it to fd 2. A partial write is taken up again; an error is let go. */
+/* Ends the line and writes it to fd 2, or to another. A partial write is taken up again; an error
+ * is let go. */
 void hak_line_write(struct hak_line *line);
+void hak_line_write_to(struct hak_line *line, int fd);
 
 #define HAK_STRINGIFY_(x) #x
 #define HAK_STRINGIFY(x) HAK_STRINGIFY_(x)

@@ -9,7 +9,7 @@
 #include "base/config.h"
 
 struct hak_settings {
-	bool stats; /* HAK_STATS=1: a summary on fd 2 when the program ends */
+	bool stats; /* HAK_STATS=1: a summary when the program ends by exit(3) */
 };
 
 extern HAK_HIDDEN struct hak_settings hak_settings;

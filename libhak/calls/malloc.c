@@ -12,14 +12,26 @@
 #include <errno.h>
 #include <string.h>
 
+/* The second try, once the mappings of freed huge blocks have gone back to the system. */
+static void *refill_from_reserve(unsigned class_idx)
+{
+	struct hak_thread *thread = hak_thread_enter();
+	bool any = hak_huge_purge(UINT64_MAX);
+	void *block;
+
+	hak_thread_leave(thread);
+	block = any ? hak_thread_take(class_idx) : NULL;
+	if (block == NULL)
+		errno = ENOMEM;
+	return block;
+}
+
 /* Out of line, so that the fast path needs no stack frame. */
 static HAK_NOINLINE void *refill(unsigned class_idx)
 {
 	void *block = hak_thread_take(class_idx);
 
-	if (hak_unlikely(block == NULL))
-		errno = ENOMEM;
-	return block;
+	return hak_likely(block != NULL) ? block : refill_from_reserve(class_idx);
 }
 
 void *hak_malloc_class(unsigned class_idx)
@@ -29,6 +41,18 @@ void *hak_malloc_class(unsigned class_idx)
 	return hak_likely(block != NULL) ? block : refill(class_idx);
 }
 
+/* A run; where the region is full, a mapping of its own as for a huge block. */
+static void *take_large(size_t size, size_t alignment, bool *zeroed)
+{
+	void *block = NULL;
+
+	if (!hak_region_is_born())
+		return NULL; /* no address space for a heap at all */
+	if (size <= HAK_RUN_BYTES_MAX && alignment <= HAK_RUN_BYTES_MAX)
+		block = hak_run_take(size, alignment, zeroed);
+	return block != NULL ? block : hak_huge_take(size, alignment, zeroed);
+}
+
 void *hak_malloc_large(size_t size, size_t alignment, bool *zeroed)
 {
 	struct hak_thread *thread;
@@ -36,12 +60,7 @@ void *hak_malloc_large(size_t size, size_t alignment, bool *zeroed)
 
 	if (hak_likely(size <= PTRDIFF_MAX)) {
 		thread = hak_thread_enter();
-		if (!hak_region_is_born())
-			block = NULL; /* no address space for a heap at all */
-		else if (size <= HAK_RUN_BYTES_MAX && alignment <= HAK_RUN_BYTES_MAX)
-			block = hak_run_take(size, alignment, zeroed);
-		else
-			block = hak_huge_take(size, alignment, zeroed);
+		block = take_large(size, alignment, zeroed);
 		hak_thread_leave(thread);
 	}
 	if (hak_unlikely(block == NULL))

@@ -45,5 +45,5 @@ void hak_purge_if_due(void)
 	/* More of it: the next slow path goes on, whoever makes it. */
 	if (purge_superslabs(before_ns))
 		atomic_store_explicit(&due_ns, now_ns, memory_order_relaxed);
-	hak_huge_purge(before_ns);
+	(void)hak_huge_purge(before_ns);
 }

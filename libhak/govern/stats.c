@@ -11,7 +11,10 @@
 #include "heap/thread.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 static_assert(HAK_CLASS_COUNT < HAK_STATS_CLASS_COUNT_MAX, "the public arrays have a row each");
 
@@ -82,6 +85,50 @@ HAK_EXPORT int hak_stats_get(struct hak_stats *stats, size_t stats_bytes)
 	return 0;
 }
 
+/* Where the summary goes: what fd 2 was when the program began. Programs close theirs before we
+ * print (the coreutils do), and may open another file under its number. */
+static struct {
+	int fd;
+	dev_t device;
+	ino_t inode;
+} output = {.fd = -1};
+
+/* Far from the numbers that a program expects to get, or to close. */
+#define OUTPUT_FD_MIN 100
+
+void hak_stats_init(void)
+{
+	struct stat file;
+
+	output.fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, OUTPUT_FD_MIN);
+	if (output.fd < 0 || fstat(output.fd, &file) != 0) {
+		output.fd = -1;
+		return;
+	}
+	output.device = file.st_dev;
+	output.inode = file.st_ino;
+}
+
+/* A program that closes all that is open may have our number, too. */
+static bool output_is_ours(void)
+{
+	struct stat file;
+
+	return output.fd >= 0 && fstat(output.fd, &file) == 0 && file.st_dev == output.device &&
+	       file.st_ino == output.inode;
+}
+
+/* Each line says whose it is: a shell's children all write to one terminal. */
+static void begin(struct hak_line *line)
+{
+	line->used = 0;
+	hak_line_put(line, "hak: ");
+	hak_line_put(line, program_invocation_short_name);
+	hak_line_put(line, "[");
+	hak_line_put_number(line, (uint64_t)getpid());
+	hak_line_put(line, "] ");
+}
+
 /* Numbers of bytes are read by people here: MiB with two decimals. */
 static void put_mib(struct hak_line *line, const char *name, uint64_t bytes)
 {
@@ -95,28 +142,30 @@ static void put_mib(struct hak_line *line, const char *name, uint64_t bytes)
 
 static void print_bytes(const struct hak_stats *stats)
 {
-	struct hak_line line = {.used = 0};
+	struct hak_line line;
 
-	put_mib(&line, "hak: MiB: live ", stats->live_bytes);
+	begin(&line);
+	put_mib(&line, "MiB: live ", stats->live_bytes);
 	put_mib(&line, " (huge ", stats->huge_bytes);
 	put_mib(&line, "), cached ", stats->cached_bytes);
 	put_mib(&line, " (huge ", stats->huge_cached_bytes);
 	put_mib(&line, "), free ", stats->free_bytes);
 	put_mib(&line, ", metadata at most ", stats->metadata_bytes);
-	hak_line_write(&line);
+	hak_line_write_to(&line, output.fd);
 }
 
 static void print_superslabs(const struct hak_stats *stats)
 {
-	struct hak_line line = {.used = 0};
+	struct hak_line line;
 
-	hak_line_put(&line, "hak: SuperSlabs: open ");
+	begin(&line);
+	hak_line_put(&line, "SuperSlabs: open ");
 	hak_line_put_number(&line, stats->superslab_open_count);
 	hak_line_put(&line, ", at peak ");
 	hak_line_put_number(&line, stats->superslab_peak_count);
 	hak_line_put(&line, ", opened in total ");
 	hak_line_put_number(&line, stats->superslab_opened_total);
-	hak_line_write(&line);
+	hak_line_write_to(&line, output.fd);
 }
 
 /* How many classes a line shows. */
@@ -124,27 +173,34 @@ static void print_superslabs(const struct hak_stats *stats)
 
 static void print_slabs(const struct hak_stats *stats)
 {
-	struct hak_line line = {.used = 0};
+	struct hak_line line;
 	unsigned shown = 0;
 
 	for (unsigned i = 1; i < stats->class_count; i++) {
 		if (stats->slab_count_by_class[i] == 0)
 			continue;
-		hak_line_put(&line, line.used == 0 ? "hak: slabs by block size: " : ", ");
+		if (shown % CLASSES_A_LINE == 0) {
+			begin(&line);
+			hak_line_put(&line, "slabs by block size: ");
+		} else {
+			hak_line_put(&line, ", ");
+		}
 		hak_line_put_number(&line, stats->block_bytes_by_class[i]);
 		hak_line_put(&line, ": ");
 		hak_line_put_number(&line, stats->slab_count_by_class[i]);
 		if (++shown % CLASSES_A_LINE == 0)
-			hak_line_write(&line);
+			hak_line_write_to(&line, output.fd);
 	}
-	if (line.used != 0)
-		hak_line_write(&line);
+	if (shown % CLASSES_A_LINE != 0)
+		hak_line_write_to(&line, output.fd);
 }
 
 void hak_stats_print(void)
 {
 	struct hak_stats stats;
 
+	if (!output_is_ours())
+		return;
 	collect(&stats);
 	print_bytes(&stats);
 	print_superslabs(&stats);

@@ -6,7 +6,9 @@
 
 #include <hak/hak.h>
 
-/* Writes the summary of HAK_STATS=1 to fd 2: bytes, SuperSlabs, slabs by class. */
+/* HAK_STATS=1: keeps what fd 2 is now, under another number, for the summary at the end: bytes,
+ * SuperSlabs, slabs by class. Nothing is printed where the program closed that as well. */
+void hak_stats_init(void);
 void hak_stats_print(void);
 
 #endif

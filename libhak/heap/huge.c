@@ -63,7 +63,7 @@ static void registry_add(struct entry *entry)
 	entry->next = buckets[bucket];
 	buckets[bucket] = entry;
 	hak_lock_give(lock_of(bucket));
-	atomic_fetch_add_explicit(&live_bytes, entry->block_bytes, memory_order_relaxed);
+	atomic_fetch_add_explicit(&live_bytes, entry->map_bytes, memory_order_relaxed);
 	atomic_fetch_add_explicit(&block_count, 1, memory_order_relaxed);
 }
 
@@ -83,7 +83,7 @@ static struct entry *registry_remove(uintptr_t address)
 	}
 	hak_lock_give(lock_of(bucket));
 	if (entry != NULL) {
-		atomic_fetch_sub_explicit(&live_bytes, entry->block_bytes, memory_order_relaxed);
+		atomic_fetch_sub_explicit(&live_bytes, entry->map_bytes, memory_order_relaxed);
 		atomic_fetch_sub_explicit(&block_count, 1, memory_order_relaxed);
 	}
 	return entry;
@@ -224,6 +224,8 @@ void *hak_huge_take(size_t size, size_t alignment, bool *zeroed)
 		mapping = cache_take(bytes);
 	if (mapping.start == NULL) {
 		mapping.start = map_aligned(bytes, alignment);
+		if (mapping.start == NULL && hak_huge_purge(UINT64_MAX))
+			mapping.start = map_aligned(bytes, alignment);
 		mapping.bytes = bytes;
 		*zeroed = true;
 	}
@@ -277,6 +279,8 @@ void *hak_huge_resize(void *block, size_t size)
 		return NULL;
 	if (bytes > entry->map_bytes || bytes < entry->map_bytes - entry->map_bytes / 8) {
 		moved = hak_os_remap(block, entry->map_bytes, bytes);
+		if (moved == NULL && hak_huge_purge(UINT64_MAX))
+			moved = hak_os_remap(block, entry->map_bytes, bytes);
 		if (moved != NULL)
 			entry->map_bytes = bytes;
 	}
@@ -293,19 +297,21 @@ bool hak_huge_has_cached(void)
 	return atomic_load_explicit(&cache.bytes, memory_order_relaxed) != 0;
 }
 
-void hak_huge_purge(uint64_t before_ns)
+bool hak_huge_purge(uint64_t before_ns)
 {
 	struct mapping evicted;
+	bool any = false;
 
-	if (atomic_load_explicit(&cache.bytes, memory_order_relaxed) == 0)
-		return;
-	do {
+	while (hak_huge_has_cached()) {
 		hak_lock_take(&cache.lock);
 		evicted = cache_evict_locked(before_ns);
 		hak_lock_give(&cache.lock);
-		if (evicted.start != NULL)
-			hak_os_unmap(evicted.start, evicted.bytes);
-	} while (evicted.start != NULL);
+		if (evicted.start == NULL)
+			break;
+		hak_os_unmap(evicted.start, evicted.bytes);
+		any = true;
+	}
+	return any;
 }
 
 void hak_huge_count(struct hak_huge_counts *counts)
@@ -340,7 +346,7 @@ bool hak_huge_is_valid(void)
 			valid = valid && bucket_of(at->address) == bucket &&
 				at->block_bytes <= at->map_bytes &&
 				at->address % hak_os_page_bytes() == 0;
-			bytes += at->block_bytes;
+			bytes += at->map_bytes;
 			count++;
 		}
 		hak_lock_give(lock_of(bucket));

@@ -6,7 +6,8 @@
  *
  * Freed mappings are kept, resident, for the next huge block: up to HAK_HUGE_CACHE_SLOTS of them
  * and HAK_HUGE_CACHE_BYTES_MAX bytes, the oldest go first, and none older than the decay once
- * purge.c has looked. A page fault costs more than all else that a huge block needs.
+ * purge.c has looked. A page fault costs more than all else that a huge block needs. They are the
+ * last reserve as well: before a call fails for want of memory all of them go.
  *
  * Threads    any; inside the fork gate. Locks: a shard's HUGE, the cache's CACHE, never both.
  * Errors     NULL or false: no memory, or not a huge block of ours, as each call says.
@@ -18,7 +19,7 @@
 
 struct hak_huge_counts {
 	uint64_t block_count;
-	uint64_t live_bytes;
+	uint64_t live_bytes; /* of the mappings: a block may lie in a somewhat longer one */
 	uint64_t cached_bytes;
 };
 
@@ -36,8 +37,8 @@ void *hak_huge_resize(void *block, size_t size);
 /* True while freed mappings are kept: purge.c has something to look at. */
 bool hak_huge_has_cached(void);
 
-/* Unmaps what has been cached since `before_ns` or longer. */
-void hak_huge_purge(uint64_t before_ns);
+/* Unmaps what has been cached since `before_ns` or longer. False: there was none. */
+bool hak_huge_purge(uint64_t before_ns);
 
 void hak_huge_count(struct hak_huge_counts *counts);
 

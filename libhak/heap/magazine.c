@@ -231,8 +231,10 @@ void *hak_magazine_take_direct(unsigned class_idx)
 	unit = hak_slab_lease(class_idx);
 	if (unit == HAK_POOL_NONE)
 		return NULL;
+	unsigned count = hak_slab_take(unit, 1, &block);
+
 	/* A slab that was just leased has a free block, and nobody else may take it. */
-	HAK_CHECK(hak_slab_take(unit, 1, &block) == 1);
+	HAK_CHECK(count == 1);
 	hak_slab_unlease(unit);
 	return block;
 }

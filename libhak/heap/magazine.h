@@ -79,6 +79,8 @@ HAK_INLINE bool hak_magazine_push(size_t class_idx, void *block)
 	    hak_unlikely(top[-1] == block))
 		return false;
 	*top = block;
+	/* A fork copies the thread as it stands: the block is there before the top says so. */
+	atomic_signal_fence(memory_order_release);
 	HAK_MAGAZINE_TOP_STORE(hak_magazine_heads.top[class_idx], top + 1);
 	return true;
 }

@@ -20,8 +20,8 @@ enum shelf {
 };
 
 struct superslab {
-	_Atomic uint64_t free[HAK_SUPERSLAB_WORDS];
-	_Atomic uint64_t untouched[HAK_SUPERSLAB_WORDS]; /* never written since it read as zero */
+	uint64_t free[HAK_SUPERSLAB_WORDS];
+	uint64_t untouched[HAK_SUPERSLAB_WORDS]; /* never written since it read as zero */
 	uint64_t empty_since_ns;
 	uint8_t shelf;
 	uint8_t longest; /* the longest row of free units, 0..64 */
@@ -38,6 +38,7 @@ struct superslab {
 static struct {
 	struct hak_pool_counts counts;
 	_Atomic uint32_t empty_count; /* SuperSlabs on SHELF_EMPTY */
+	uint32_t away_count;	      /* SuperSlabs that are being purged, on no shelf */
 	uint32_t group_count;	      /* groups in use: those up to the last SuperSlab opened */
 	struct group {
 		uint64_t summary[SHELF_COUNT];
@@ -46,7 +47,7 @@ static struct {
 	} groups[GROUPS_MAX];
 } pool;
 
-/* Guards all of pool, and every SuperSlab's descriptor. Stats read the bit words without it. */
+/* Guards all of pool, and every SuperSlab's descriptor; empty_count is read without it as well. */
 static struct hak_lock pool_lock = HAK_LOCK_OF(HAK_LOCK_POOL);
 
 static struct group *group_of(uint32_t index)
@@ -68,16 +69,6 @@ static struct superslab *superslab_at(uint32_t index)
 static uint64_t *shelf_word(unsigned shelf, uint32_t index)
 {
 	return &group_of(index)->word[index / HAK_WORD_BITS % HAK_WORD_BITS][shelf];
-}
-
-static uint64_t word_read(const _Atomic uint64_t *word)
-{
-	return atomic_load_explicit(word, memory_order_relaxed);
-}
-
-static void word_write(_Atomic uint64_t *word, uint64_t value)
-{
-	atomic_store_explicit(word, value, memory_order_relaxed);
 }
 
 static void shelf_add(unsigned shelf, uint32_t index)
@@ -136,8 +127,7 @@ static unsigned shelf_of(const struct superslab *superslab)
 		return SHELF_17;
 	if (superslab->longest < HAK_WORD_BITS)
 		return SHELF_32;
-	if (word_read(&superslab->free[0]) == UINT64_MAX &&
-	    word_read(&superslab->free[1]) == UINT64_MAX)
+	if (superslab->free[0] == UINT64_MAX && superslab->free[1] == UINT64_MAX)
 		return SHELF_EMPTY;
 	return SHELF_64;
 }
@@ -148,7 +138,7 @@ static void reshelve(struct superslab *superslab, uint32_t index)
 	unsigned longest = 0;
 
 	for (unsigned i = 0; i < HAK_SUPERSLAB_WORDS; i++) {
-		unsigned run = hak_bitmap_longest_run(word_read(&superslab->free[i]));
+		unsigned run = hak_bitmap_longest_run(superslab->free[i]);
 
 		if (run > longest)
 			longest = run;
@@ -175,17 +165,17 @@ static bool carve(struct superslab *superslab, unsigned unit_count, unsigned uni
 	uint64_t aligned = UINT64_MAX / hak_bitmap_mask(0, unit_alignment);
 
 	for (unsigned i = 0; i < HAK_SUPERSLAB_WORDS; i++) {
-		uint64_t free = word_read(&superslab->free[i]);
+		uint64_t free = superslab->free[i];
 		uint64_t starts = hak_bitmap_run_starts(free, unit_count) & aligned;
 
 		if (starts == 0)
 			continue;
 		unsigned first = (unsigned)__builtin_ctzl(starts);
 		uint64_t mask = hak_bitmap_mask(first, unit_count);
-		uint64_t untouched = word_read(&superslab->untouched[i]);
+		uint64_t untouched = superslab->untouched[i];
 
-		word_write(&superslab->free[i], free & ~mask);
-		word_write(&superslab->untouched[i], untouched & ~mask);
+		superslab->free[i] = free & ~mask;
+		superslab->untouched[i] = untouched & ~mask;
 		*zeroed = (untouched & mask) == mask;
 		*bit = i * HAK_WORD_BITS + first;
 		return true;
@@ -252,8 +242,8 @@ static bool open_superslab(void)
 	struct superslab *superslab = superslab_at(index);
 
 	for (unsigned i = 0; i < HAK_SUPERSLAB_WORDS; i++) {
-		word_write(&superslab->free[i], UINT64_MAX);
-		word_write(&superslab->untouched[i], UINT64_MAX);
+		superslab->free[i] = UINT64_MAX;
+		superslab->untouched[i] = UINT64_MAX;
 	}
 	pool.group_count = index / GROUP_SUPERSLABS + 1;
 	reshelve(superslab, index);
@@ -264,13 +254,20 @@ static bool open_superslab(void)
 uint32_t hak_pool_take(unsigned unit_count, unsigned unit_alignment, bool *zeroed)
 {
 	uint32_t unit;
+	bool come_again;
 
 	HAK_CHECK(unit_count - 1 < HAK_WORD_BITS && unit_alignment - 1 < HAK_WORD_BITS);
-	hak_lock_take(&pool_lock);
-	unit = take_shelved(unit_count, unit_alignment, zeroed);
-	if (unit == HAK_POOL_NONE && open_superslab())
+	do {
+		hak_lock_take(&pool_lock);
 		unit = take_shelved(unit_count, unit_alignment, zeroed);
-	hak_lock_give(&pool_lock);
+		if (unit == HAK_POOL_NONE && open_superslab())
+			unit = take_shelved(unit_count, unit_alignment, zeroed);
+		/* What is being purged comes back, empty, in the time of a system call. */
+		come_again = unit == HAK_POOL_NONE && pool.away_count != 0;
+		hak_lock_give(&pool_lock);
+		if (come_again)
+			hak_os_yield();
+	} while (come_again);
 	return unit;
 }
 
@@ -280,11 +277,11 @@ void hak_pool_give(uint32_t unit, unsigned unit_count)
 	unsigned bit = unit % (uint32_t)HAK_SUPERSLAB_UNITS;
 	uint64_t mask = hak_bitmap_mask(bit % HAK_WORD_BITS, unit_count);
 	struct superslab *superslab = superslab_at(index);
-	_Atomic uint64_t *word = &superslab->free[bit / HAK_WORD_BITS];
+	uint64_t *word = &superslab->free[bit / HAK_WORD_BITS];
 
 	hak_lock_take(&pool_lock);
-	HAK_CHECK((word_read(word) & mask) == 0);
-	word_write(word, word_read(word) | mask);
+	HAK_CHECK((*word & mask) == 0);
+	*word |= mask;
 	reshelve(superslab, index);
 	hak_lock_give(&pool_lock);
 }
@@ -306,6 +303,7 @@ uint32_t hak_pool_take_empty(uint64_t before_ns)
 		/* Off every shelf it is nobody's but the caller's, with no unit marked as taken. */
 		shelf_remove(SHELF_EMPTY, index);
 		superslab_at(index)->shelf = SHELF_NONE;
+		pool.away_count++;
 	}
 	hak_lock_give(&pool_lock);
 	return index;
@@ -316,10 +314,11 @@ void hak_pool_put_back(uint32_t superslab, bool returned)
 	struct superslab *put = superslab_at(superslab);
 
 	hak_lock_take(&pool_lock);
-	HAK_CHECK(put->shelf == SHELF_NONE);
+	HAK_CHECK(put->shelf == SHELF_NONE && pool.away_count != 0);
+	pool.away_count--;
 	if (returned) {
 		for (unsigned i = 0; i < HAK_SUPERSLAB_WORDS; i++)
-			word_write(&put->untouched[i], UINT64_MAX);
+			put->untouched[i] = UINT64_MAX;
 		put->shelf = SHELF_RETURNED;
 		shelf_add(SHELF_RETURNED, superslab);
 		pool.counts.open_count--;
@@ -338,9 +337,8 @@ void hak_pool_count(struct hak_pool_counts *counts)
 		const struct superslab *superslab = superslab_at(index);
 
 		for (unsigned i = 0; i < HAK_SUPERSLAB_WORDS; i++)
-			touched += (uint64_t)__builtin_popcountl(
-				word_read(&superslab->free[i]) &
-				~word_read(&superslab->untouched[i]));
+			touched += (uint64_t)__builtin_popcountl(superslab->free[i] &
+								 ~superslab->untouched[i]);
 	}
 	*counts = pool.counts;
 	hak_lock_give(&pool_lock);

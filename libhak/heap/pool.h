@@ -14,7 +14,8 @@
  * row, or on none where nothing is free or while it is being purged; open_count = SuperSlabs opened
  * - returned.
  *
- * Threads    any; POOL is held for a few hundred instructions, but for opening a SuperSlab.
+ * Threads    any. POOL is held for some hundred instructions, a few thousand where many SuperSlabs
+ *            are looked at for a long or aligned row; and for two system calls to open one.
  * Source     the shelves: best fit by address, Wilson et al., "Dynamic Storage Allocation" (1995).
  */
 #ifndef HAK_HEAP_POOL_H

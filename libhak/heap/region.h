@@ -92,11 +92,6 @@ HAK_INLINE size_t hak_region_class_of_grain(size_t grain)
 		memory_order_relaxed);
 }
 
-HAK_INLINE bool hak_region_contains(const void *p)
-{
-	return hak_region_offset(p) < hak_region_open_bytes();
-}
-
 HAK_INLINE uint32_t hak_region_unit(const void *p)
 {
 	return (uint32_t)(hak_region_offset(p) >> HAK_UNIT_SHIFT);

@@ -3,6 +3,6 @@
 set -eu
 summary=$(HAK_STATS=1 "$1" 2>&1) || { echo "$summary"; exit 1; }
 case $summary in
-*"hak: SuperSlabs: open"*) ;;
+*"] SuperSlabs: open"*) ;;
 *) echo "HAK_STATS=1 printed no summary: the constructor did not run"; exit 1 ;;
 esac
