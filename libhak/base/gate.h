@@ -3,8 +3,9 @@
  * fork(2) copies one thread and all memory. Whatever the other threads were in the middle of stays
  * so for ever in the child: claimed bits in no magazine, a count not added yet, a lock held. So
  * each slow path runs between hak_gate_enter() and hak_gate_leave(), and the fork handler closes
- * the gate, which waits until all others have left. Fast paths need no gate: their one commit is
- * one store.
+ * the gate and waits until all others have left. One of them may still come in by mistake: it sees
+ * the gate closed, backs out and sleeps, and touches nothing in between but its pass. Fast paths
+ * need no gate: their one commit is one store.
  *
  * A pass counts who is inside under it: 0 or 1 for a thread's own pass, any number for the shared
  * pass of threads that have none of their own. The thread that holds the gate closed passes it, as

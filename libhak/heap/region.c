@@ -137,10 +137,11 @@ bool hak_region_open_next(uint32_t *index)
 			 HAK_SUPERSLAB_BYTES))
 		return false;
 	hak_region.superslab_count = next + 1;
-	/* release: a thread that reads the new end, for a wild pointer, finds the tables open */
+	/* relaxed: mprotect(2) has opened the memory for all threads before; who holds a block from
+	 * there got it in order, and a wild pointer finds tables that read as zero */
 	atomic_store_explicit(&hak_region.open_grains,
 			      (size_t)(next + 1) * (HAK_SUPERSLAB_BYTES / HAK_GRAIN_BYTES),
-			      memory_order_release);
+			      memory_order_relaxed);
 	*index = next;
 	return true;
 }
