@@ -1,9 +1,9 @@
 /* lock.h - a mutex of four bytes that lives in static and reserved memory.
  *
  * Three states on a futex word, after Drepper, "Futexes Are Tricky" (2011), mutex 2: 0 free, 1
- * held, 2 held and somebody sleeps. Uncontended, it is one compare-and-swap to take and one
- * exchange to give, inlined. Not recursive. It needs no initialisation, and a forked child needs no repair: the fork gate
- * (gate.h) lets no fork happen while one is held.
+ * held, 2 held and somebody sleeps. Uncontended it is one compare-and-swap to take and one exchange
+ * to give, inlined. Not recursive. It needs no initialisation, and a forked child needs no repair:
+ * the fork gate (gate.h) lets no fork happen while one is held.
  *
  * Locking order: a thread that holds a lock takes only locks of a higher rank. Checked by debug
  * builds. Most slow paths hold one lock at a time; the pairs that nest are named at the lock.
