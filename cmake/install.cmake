@@ -5,11 +5,21 @@ include(CMakePackageConfigHelpers)
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/hak)
 
 install(
-  TARGETS hak hak_static
+  TARGETS hak
   EXPORT hak_targets
   LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT lib NAMELINK_COMPONENT dev
-  ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT dev
   FILE_SET HEADERS DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT dev
+)
+# The header came with hak. CMake exports no target whose headers are not installed, so those of
+# hak_static have a component that nobody installs.
+install(
+  TARGETS hak_static
+  EXPORT hak_targets
+  ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT dev
+  FILE_SET HEADERS
+    DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
+    COMPONENT same_headers
+    EXCLUDE_FROM_ALL
 )
 install(EXPORT hak_targets NAMESPACE hak:: DESTINATION ${package_dir} COMPONENT dev)
 
