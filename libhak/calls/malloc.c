@@ -16,7 +16,7 @@
 static void *refill_from_reserve(unsigned class_idx)
 {
 	struct hak_thread *thread = hak_thread_enter();
-	bool any = hak_huge_purge(UINT64_MAX);
+	bool any = hak_huge_purge(UINT64_MAX) != 0;
 	void *block;
 
 	hak_thread_leave(thread);

@@ -1,30 +1,76 @@
 #include "govern/purge.h"
 
 #include "base/os.h"
+#include "heap/depot.h"
 #include "heap/huge.h"
 #include "heap/pool.h"
 #include "heap/region.h"
+#include "heap/thread.h"
 
 #include <stdatomic.h>
 
 /* When to look again; who moves it forward by CAS does the work. */
 static _Atomic uint64_t due_ns;
 
+static _Atomic uint64_t returned_bytes;
+
 /* The most SuperSlabs that one slow path gives back: 2 MiB take the kernel up to 130 us, and a
  * malloc that returns a gibibyte would stand still for 70 ms. */
 #define BATCH 8
 
+static void note_returned(size_t bytes)
+{
+	atomic_fetch_add_explicit(&returned_bytes, bytes, memory_order_relaxed);
+}
+
+/* Where the next unit in a claim lies, from `unit` on; HAK_SUPERSLAB_UNITS where there is none. */
+static unsigned next_unit(const struct hak_pool_claim *claim, unsigned unit, bool claimed)
+{
+	while (unit < HAK_SUPERSLAB_UNITS) {
+		uint64_t word = claim->units[unit / HAK_WORD_BITS];
+		uint64_t rest = (claimed ? word : ~word) >> unit % HAK_WORD_BITS;
+
+		if (rest != 0)
+			return unit + (unsigned)__builtin_ctzl(rest);
+		unit = (unit / HAK_WORD_BITS + 1) * HAK_WORD_BITS;
+	}
+	return HAK_SUPERSLAB_UNITS;
+}
+
+/* Gives the units of a claim to the system, a call for each row of them. Returns bytes. A row that
+ * is refused (locked memory) makes the whole claim count as memory still. */
+static size_t return_claim(const struct hak_pool_claim *claim)
+{
+	char *start = hak_region_address(claim->superslab * (uint32_t)HAK_SUPERSLAB_UNITS);
+	unsigned first = next_unit(claim, 0, true);
+	bool returned = true;
+	size_t bytes = 0;
+
+	while (first < HAK_SUPERSLAB_UNITS) {
+		unsigned end = next_unit(claim, first, false);
+		size_t row_bytes = (size_t)(end - first) << HAK_UNIT_SHIFT;
+
+		returned = returned &&
+			   hak_os_return(start + ((size_t)first << HAK_UNIT_SHIFT), row_bytes);
+		bytes += row_bytes;
+		first = next_unit(claim, end, true);
+	}
+	hak_pool_put_back(claim, returned);
+	if (!returned)
+		return 0;
+	note_returned(bytes);
+	return bytes;
+}
+
 /* True where there may be more of that age. */
 static bool purge_superslabs(uint64_t before_ns)
 {
+	struct hak_pool_claim claim;
+
 	for (unsigned i = 0; i < BATCH; i++) {
-		uint32_t index = hak_pool_take_empty(before_ns);
-
-		if (index == HAK_POOL_NONE)
+		if (!hak_pool_claim_empty(before_ns, &claim))
 			return false;
-		char *start = hak_region_address(index * (uint32_t)HAK_SUPERSLAB_UNITS);
-
-		hak_pool_put_back(index, hak_os_return(start, HAK_SUPERSLAB_BYTES));
+		(void)return_claim(&claim);
 	}
 	return true;
 }
@@ -45,5 +91,34 @@ void hak_purge_if_due(void)
 	/* More of it: the next slow path goes on, whoever makes it. */
 	if (purge_superslabs(before_ns))
 		atomic_store_explicit(&due_ns, now_ns, memory_order_relaxed);
-	(void)hak_huge_purge(before_ns);
+	note_returned(hak_huge_purge(before_ns));
+}
+
+uint64_t hak_purge_returned_bytes(void)
+{
+	return atomic_load_explicit(&returned_bytes, memory_order_relaxed);
+}
+
+/* One slow path of a trim: so many SuperSlabs, some milliseconds. */
+#define TRIM_BATCH 32
+
+bool hak_purge_trim(struct hak_purge_trim *trim)
+{
+	struct hak_pool_claim claim;
+
+	if (trim->next_superslab == 0) {
+		size_t bytes = hak_huge_purge(UINT64_MAX);
+
+		note_returned(bytes);
+		trim->released_bytes += bytes;
+		hak_thread_shed();
+		hak_depot_drain();
+	}
+	for (unsigned i = 0; i < TRIM_BATCH; i++) {
+		if (trim->released_bytes >= trim->target_bytes ||
+		    !hak_pool_claim_from(&trim->next_superslab, &claim))
+			return false;
+		trim->released_bytes += return_claim(&claim);
+	}
+	return true;
 }

@@ -11,6 +11,21 @@
 
 #include "base/config.h"
 
+/* A trim: all free memory goes back that can, or as much as was asked for, in steps that each last
+ * some milliseconds. Begins as zeroes but for target_bytes. */
+struct hak_purge_trim {
+	uint64_t target_bytes;
+	uint64_t released_bytes;
+	uint32_t next_superslab;
+	bool is_under_way;
+};
+
+/* One step. True: there is more to do. The caller sees that no two threads are in one trim. */
+bool hak_purge_trim(struct hak_purge_trim *trim);
+
+/* All that this file ever gave back. */
+uint64_t hak_purge_returned_bytes(void);
+
 /* Called on the way out of slow paths: returns at once unless something may be due. */
 void hak_purge_if_due(void);
 

@@ -7,7 +7,6 @@
 #include "heap/meta.h"
 #include "heap/pool.h"
 #include "heap/region.h"
-#include "heap/slab.h"
 #include "heap/thread.h"
 
 #include <errno.h>
@@ -18,56 +17,67 @@
 
 static_assert(HAK_CLASS_COUNT < HAK_STATS_CLASS_COUNT_MAX, "the public arrays have a row each");
 
-/* live = given out - in depots - in magazines. Blocks move between the three while we count, so a
- * difference below zero is a moment that never was: it counts as none. */
-static void add_slabs(struct hak_stats *stats)
+/* A sum that others add to meanwhile may be below zero for a moment that never was. */
+static uint64_t not_negative(int64_t sum)
 {
-	struct hak_slab_counts slabs[HAK_CLASS_COUNT + 1] = {{0}};
+	return sum < 0 ? 0 : (uint64_t)sum;
+}
+
+/* live = taken - in depots - in magazines; blocks move between the three while we count. */
+static void add_slabs(struct hak_stats *stats, const struct hak_tally_sums *sums)
+{
 	uint64_t cached[HAK_CLASS_COUNT + 1] = {0};
-	uint64_t run_unit_count;
 
 	hak_thread_count(cached);
-	hak_slab_count(slabs, &run_unit_count);
-	stats->live_bytes += run_unit_count << HAK_UNIT_SHIFT;
+	stats->live_bytes += not_negative(sums->run_units) << HAK_UNIT_SHIFT;
 	for (unsigned i = 1; i <= HAK_CLASS_COUNT; i++) {
 		uint64_t bytes = hak_size_classes[i].block_bytes;
-		uint64_t taken = slabs[i].taken_block_count;
+		uint64_t taken = not_negative(sums->taken[i]);
 
 		cached[i] += hak_depot_count(i);
 		if (cached[i] > taken)
 			cached[i] = taken;
 		stats->live_bytes += (taken - cached[i]) * bytes;
 		stats->cached_bytes += cached[i] * bytes;
-		stats->free_bytes += slabs[i].free_touched_block_count * bytes;
-		stats->slab_count_by_class[i] = slabs[i].slab_count;
+		stats->free_bytes += not_negative(sums->touched[i] - sums->taken[i]) * bytes;
+		stats->slab_count_by_class[i] = not_negative(sums->slabs[i]);
 		stats->block_bytes_by_class[i] = bytes;
 	}
 }
 
-static void collect(struct hak_stats *stats)
+unsigned hak_stats_collect(struct hak_stats *stats, struct hak_tally_sums *sums)
 {
 	struct hak_pool_counts pool;
 	struct hak_huge_counts huge;
-	struct hak_thread *thread = hak_thread_enter();
+	unsigned tally_count = hak_thread_tally(sums);
 
 	memset(stats, 0, sizeof *stats);
 	stats->version = HAK_STATS_VERSION;
 	stats->class_count = HAK_CLASS_COUNT + 1;
-	if (hak_region_is_born()) {
-		add_slabs(stats);
-		hak_pool_count(&pool);
-		hak_huge_count(&huge);
-		stats->free_bytes += pool.free_touched_unit_count << HAK_UNIT_SHIFT;
-		stats->metadata_bytes = hak_meta_bytes() + hak_region_table_bytes();
-		stats->live_bytes += huge.live_bytes;
-		stats->huge_bytes = huge.live_bytes;
-		stats->huge_count = huge.block_count;
-		stats->huge_cached_bytes = huge.cached_bytes;
-		stats->cached_bytes += huge.cached_bytes;
-		stats->superslab_open_count = pool.open_count;
-		stats->superslab_peak_count = pool.peak_count;
-		stats->superslab_opened_total = pool.opened_total;
-	}
+	if (!hak_region_is_born())
+		return tally_count;
+	add_slabs(stats, sums);
+	hak_pool_count(&pool);
+	hak_huge_count(&huge);
+	stats->free_bytes += pool.free_touched_unit_count << HAK_UNIT_SHIFT;
+	stats->metadata_bytes = hak_meta_bytes() + hak_region_table_bytes();
+	stats->live_bytes += huge.live_bytes;
+	stats->huge_bytes = huge.live_bytes;
+	stats->huge_count = huge.block_count;
+	stats->huge_cached_bytes = huge.cached_bytes;
+	stats->cached_bytes += huge.cached_bytes;
+	stats->superslab_open_count = pool.open_count;
+	stats->superslab_peak_count = pool.peak_count;
+	stats->superslab_opened_total = pool.opened_total;
+	return tally_count;
+}
+
+static void collect(struct hak_stats *stats)
+{
+	struct hak_tally_sums sums;
+	struct hak_thread *thread = hak_thread_enter();
+
+	hak_stats_collect(stats, &sums);
 	hak_thread_leave(thread);
 }
 

@@ -4,7 +4,13 @@
 
 #include "base/config.h"
 
+#include "heap/tally.h"
+
 #include <hak/hak.h>
+
+/* The numbers of hak_stats_get(), for a caller inside the gate, and the sums that they were made
+ * of. Returns how many tallies there are, which is what it costs. */
+unsigned hak_stats_collect(struct hak_stats *stats, struct hak_tally_sums *sums);
 
 /* HAK_STATS=1: keeps what fd 2 is now, under another number, for the summary at the end: bytes,
  * SuperSlabs, slabs by class. Nothing is printed where the program closed that as well. */

@@ -4,6 +4,7 @@
 #include "base/report.h"
 #include "base/size_class.h"
 #include "heap/meta.h"
+#include "heap/slab.h"
 
 #include <string.h>
 
@@ -73,6 +74,19 @@ unsigned hak_depot_take(unsigned class_idx, unsigned count, void **blocks)
 	atomic_store_explicit(&depot->count, have, memory_order_relaxed);
 	hak_lock_give(&depot->lock);
 	return count;
+}
+
+/* What leaves at a time: the lock is held for a copy of so many. */
+#define DRAIN_BATCH 64
+
+void hak_depot_drain(void)
+{
+	void *blocks[DRAIN_BATCH];
+	unsigned count;
+
+	for (unsigned class_idx = 1; class_idx <= HAK_CLASS_COUNT; class_idx++)
+		while ((count = hak_depot_take(class_idx, DRAIN_BATCH, blocks)) != 0)
+			hak_slab_give(class_idx, blocks, count);
 }
 
 unsigned hak_depot_count(unsigned class_idx)

@@ -18,6 +18,9 @@ bool hak_depot_put(unsigned class_idx, void *const *blocks, unsigned count);
 /* Takes up to `count` blocks, those put last first. Returns how many. */
 unsigned hak_depot_take(unsigned class_idx, unsigned count, void **blocks);
 
+/* Gives all blocks of all classes back to their slabs. */
+void hak_depot_drain(void);
+
 /* Blocks of the class that lie here now. */
 unsigned hak_depot_count(unsigned class_idx);
 

@@ -4,6 +4,7 @@
 #include "base/os.h"
 #include "base/report.h"
 #include "heap/meta.h"
+#include "heap/tally.h"
 
 struct entry {
 	struct entry *next; /* in its bucket, or on the spare list */
@@ -65,6 +66,7 @@ static void registry_add(struct entry *entry)
 	hak_lock_give(lock_of(bucket));
 	atomic_fetch_add_explicit(&live_bytes, entry->map_bytes, memory_order_relaxed);
 	atomic_fetch_add_explicit(&block_count, 1, memory_order_relaxed);
+	hak_tally_add_moved((int64_t)entry->map_bytes);
 }
 
 /* Takes the entry of a block out; of two threads that free one block, one gets NULL. */
@@ -85,6 +87,7 @@ static struct entry *registry_remove(uintptr_t address)
 	if (entry != NULL) {
 		atomic_fetch_sub_explicit(&live_bytes, entry->map_bytes, memory_order_relaxed);
 		atomic_fetch_sub_explicit(&block_count, 1, memory_order_relaxed);
+		hak_tally_add_moved(-(int64_t)entry->map_bytes);
 	}
 	return entry;
 }
@@ -224,7 +227,7 @@ void *hak_huge_take(size_t size, size_t alignment, bool *zeroed)
 		mapping = cache_take(bytes);
 	if (mapping.start == NULL) {
 		mapping.start = map_aligned(bytes, alignment);
-		if (mapping.start == NULL && hak_huge_purge(UINT64_MAX))
+		if (mapping.start == NULL && hak_huge_purge(UINT64_MAX) != 0)
 			mapping.start = map_aligned(bytes, alignment);
 		mapping.bytes = bytes;
 		*zeroed = true;
@@ -279,7 +282,7 @@ void *hak_huge_resize(void *block, size_t size)
 		return NULL;
 	if (bytes > entry->map_bytes || bytes < entry->map_bytes - entry->map_bytes / 8) {
 		moved = hak_os_remap(block, entry->map_bytes, bytes);
-		if (moved == NULL && hak_huge_purge(UINT64_MAX))
+		if (moved == NULL && hak_huge_purge(UINT64_MAX) != 0)
 			moved = hak_os_remap(block, entry->map_bytes, bytes);
 		if (moved != NULL)
 			entry->map_bytes = bytes;
@@ -297,10 +300,10 @@ bool hak_huge_has_cached(void)
 	return atomic_load_explicit(&cache.bytes, memory_order_relaxed) != 0;
 }
 
-bool hak_huge_purge(uint64_t before_ns)
+size_t hak_huge_purge(uint64_t before_ns)
 {
 	struct mapping evicted;
-	bool any = false;
+	size_t bytes = 0;
 
 	while (hak_huge_has_cached()) {
 		hak_lock_take(&cache.lock);
@@ -309,9 +312,9 @@ bool hak_huge_purge(uint64_t before_ns)
 		if (evicted.start == NULL)
 			break;
 		hak_os_unmap(evicted.start, evicted.bytes);
-		any = true;
+		bytes += evicted.bytes;
 	}
-	return any;
+	return bytes;
 }
 
 void hak_huge_count(struct hak_huge_counts *counts)

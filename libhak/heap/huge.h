@@ -37,8 +37,8 @@ void *hak_huge_resize(void *block, size_t size);
 /* True while freed mappings are kept: purge.c has something to look at. */
 bool hak_huge_has_cached(void);
 
-/* Unmaps what has been cached since `before_ns` or longer. False: there was none. */
-bool hak_huge_purge(uint64_t before_ns);
+/* Unmaps what has been cached since `before_ns` or longer. Returns its bytes. */
+size_t hak_huge_purge(uint64_t before_ns);
 
 void hak_huge_count(struct hak_huge_counts *counts);
 

@@ -94,7 +94,7 @@ static void open_class(struct hak_magazines *magazines, unsigned class_idx)
 			      memory_order_release);
 }
 
-void hak_magazine_death(struct hak_magazines *magazines)
+static void empty_all(struct hak_magazines *magazines, bool by_depots)
 {
 	uint64_t open = atomic_load_explicit(&magazines->open_classes, memory_order_relaxed);
 
@@ -103,7 +103,7 @@ void hak_magazine_death(struct hak_magazines *magazines)
 		void **first = bottom_of(magazines, class_idx) + 1;
 		unsigned count = (unsigned)(top_of(magazines, class_idx) - first);
 
-		if (count != 0 && !hak_depot_put(class_idx, first, count))
+		if (count != 0 && (!by_depots || !hak_depot_put(class_idx, first, count)))
 			hak_slab_give(class_idx, first, count);
 		if (magazines->lease[class_idx] != 0)
 			hak_slab_unlease(magazines->lease[class_idx] - 1);
@@ -112,6 +112,16 @@ void hak_magazine_death(struct hak_magazines *magazines)
 		set_top(magazines, class_idx, NOTHING);
 	}
 	atomic_store_explicit(&magazines->open_classes, 0, memory_order_relaxed);
+}
+
+void hak_magazine_death(struct hak_magazines *magazines)
+{
+	empty_all(magazines, true);
+}
+
+void hak_magazine_shed(struct hak_magazines *magazines)
+{
+	empty_all(magazines, false);
 }
 
 /* Every few misses the magazine moves to an array of twice the size, where the bounds and memory

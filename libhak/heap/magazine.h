@@ -98,6 +98,9 @@ void hak_magazine_birth(struct hak_magazines *magazines);
  * proportion to the classes that were used. */
 void hak_magazine_death(struct hak_magazines *magazines);
 
+/* The same, but past the depots, and the thread goes on: a trim wants the slabs to become empty. */
+void hak_magazine_shed(struct hak_magazines *magazines);
+
 /* Fills an empty magazine and takes one block from it. NULL: no memory. */
 void *hak_magazine_refill(struct hak_magazines *magazines, unsigned class_idx);
 

@@ -38,7 +38,7 @@ struct superslab {
 static struct {
 	struct hak_pool_counts counts;
 	_Atomic uint32_t empty_count; /* SuperSlabs on SHELF_EMPTY */
-	uint32_t away_count;	      /* SuperSlabs that are being purged, on no shelf */
+	uint32_t away_count;	      /* claims that have not been put back yet */
 	uint32_t group_count;	      /* groups in use: those up to the last SuperSlab opened */
 	struct group {
 		uint64_t summary[SHELF_COUNT];
@@ -176,6 +176,8 @@ static bool carve(struct superslab *superslab, unsigned unit_count, unsigned uni
 
 		superslab->free[i] = free & ~mask;
 		superslab->untouched[i] = untouched & ~mask;
+		pool.counts.free_touched_unit_count -= (uint64_t)__builtin_popcountl(mask &
+										     ~untouched);
 		*zeroed = (untouched & mask) == mask;
 		*bit = i * HAK_WORD_BITS + first;
 		return true;
@@ -282,6 +284,7 @@ void hak_pool_give(uint32_t unit, unsigned unit_count)
 	hak_lock_take(&pool_lock);
 	HAK_CHECK((*word & mask) == 0);
 	*word |= mask;
+	pool.counts.free_touched_unit_count += unit_count;
 	reshelve(superslab, index);
 	hak_lock_give(&pool_lock);
 }
@@ -291,58 +294,101 @@ bool hak_pool_has_empty(void)
 	return atomic_load_explicit(&pool.empty_count, memory_order_relaxed) != 0;
 }
 
-uint32_t hak_pool_take_empty(uint64_t before_ns)
+/* Marks the free units that may hold memory as taken, and writes which they are. */
+static bool claim_locked(uint32_t index, struct hak_pool_claim *claim)
 {
+	struct superslab *superslab = superslab_at(index);
+	bool any = false;
+
+	HAK_ASSERT(hak_lock_is_mine(&pool_lock));
+	claim->superslab = index;
+	for (unsigned i = 0; i < HAK_SUPERSLAB_WORDS; i++) {
+		claim->units[i] = superslab->free[i] & ~superslab->untouched[i];
+		superslab->free[i] &= ~claim->units[i];
+		pool.counts.free_touched_unit_count -= (uint64_t)__builtin_popcountl(
+			claim->units[i]);
+		any = any || claim->units[i] != 0;
+	}
+	if (any) {
+		pool.away_count++;
+		reshelve(superslab, index);
+	}
+	return any;
+}
+
+/* A SuperSlab that holds no memory at all any more: from the one shelf to the other. */
+static void note_returned(struct superslab *superslab, uint32_t index)
+{
+	if (superslab->shelf != SHELF_EMPTY)
+		return;
+	for (unsigned i = 0; i < HAK_SUPERSLAB_WORDS; i++)
+		if (superslab->untouched[i] != UINT64_MAX)
+			return;
+	shelf_remove(SHELF_EMPTY, index);
+	shelf_add(SHELF_RETURNED, index);
+	superslab->shelf = SHELF_RETURNED;
+	pool.counts.open_count--;
+}
+
+bool hak_pool_claim_empty(uint64_t before_ns, struct hak_pool_claim *claim)
+{
+	bool claimed = false;
 	uint32_t index;
 
 	hak_lock_take(&pool_lock);
 	index = shelf_first(SHELF_EMPTY, 0);
-	while (index != HAK_POOL_NONE && superslab_at(index)->empty_since_ns > before_ns)
-		index = shelf_first(SHELF_EMPTY, index + 1);
-	if (index != HAK_POOL_NONE) {
-		/* Off every shelf it is nobody's but the caller's, with no unit marked as taken. */
-		shelf_remove(SHELF_EMPTY, index);
-		superslab_at(index)->shelf = SHELF_NONE;
-		pool.away_count++;
+	while (index != HAK_POOL_NONE && !claimed) {
+		uint32_t next = shelf_first(SHELF_EMPTY, index + 1);
+
+		if (superslab_at(index)->empty_since_ns <= before_ns) {
+			claimed = claim_locked(index, claim);
+			if (!claimed)
+				note_returned(superslab_at(index), index);
+		}
+		index = next;
 	}
 	hak_lock_give(&pool_lock);
-	return index;
+	return claimed;
 }
 
-void hak_pool_put_back(uint32_t superslab, bool returned)
+bool hak_pool_claim_from(uint32_t *index, struct hak_pool_claim *claim)
 {
-	struct superslab *put = superslab_at(superslab);
+	bool claimed = false;
 
 	hak_lock_take(&pool_lock);
-	HAK_CHECK(put->shelf == SHELF_NONE && pool.away_count != 0);
+	for (; *index < hak_region.superslab_count && !claimed; ++*index)
+		claimed = claim_locked(*index, claim);
+	hak_lock_give(&pool_lock);
+	return claimed;
+}
+
+void hak_pool_put_back(const struct hak_pool_claim *claim, bool returned)
+{
+	struct superslab *superslab = superslab_at(claim->superslab);
+
+	hak_lock_take(&pool_lock);
+	HAK_CHECK(pool.away_count != 0);
 	pool.away_count--;
-	if (returned) {
-		for (unsigned i = 0; i < HAK_SUPERSLAB_WORDS; i++)
-			put->untouched[i] = UINT64_MAX;
-		put->shelf = SHELF_RETURNED;
-		shelf_add(SHELF_RETURNED, superslab);
-		pool.counts.open_count--;
-	} else {
-		reshelve(put, superslab);
+	for (unsigned i = 0; i < HAK_SUPERSLAB_WORDS; i++) {
+		HAK_CHECK((superslab->free[i] & claim->units[i]) == 0);
+		superslab->free[i] |= claim->units[i];
+		if (returned)
+			superslab->untouched[i] |= claim->units[i];
+		else
+			pool.counts.free_touched_unit_count += (uint64_t)__builtin_popcountl(
+				claim->units[i]);
 	}
+	reshelve(superslab, claim->superslab);
+	if (returned)
+		note_returned(superslab, claim->superslab);
 	hak_lock_give(&pool_lock);
 }
 
 void hak_pool_count(struct hak_pool_counts *counts)
 {
-	uint64_t touched = 0;
-
 	hak_lock_take(&pool_lock);
-	for (uint32_t index = 0; index < hak_region.superslab_count; index++) {
-		const struct superslab *superslab = superslab_at(index);
-
-		for (unsigned i = 0; i < HAK_SUPERSLAB_WORDS; i++)
-			touched += (uint64_t)__builtin_popcountl(superslab->free[i] &
-								 ~superslab->untouched[i]);
-	}
 	*counts = pool.counts;
 	hak_lock_give(&pool_lock);
-	counts->free_touched_unit_count = touched;
 }
 
 static bool superslab_is_valid(const struct superslab *superslab, uint32_t index)
@@ -367,12 +413,20 @@ static bool superslab_is_valid(const struct superslab *superslab, uint32_t index
 
 bool hak_pool_is_valid(void)
 {
+	uint64_t touched = 0;
 	bool valid = true;
 
 	hak_lock_take(&pool_lock);
-	for (uint32_t index = 0; index < hak_region.superslab_count; index++)
-		valid = valid && superslab_is_valid(superslab_at(index), index);
-	valid = valid && pool.counts.open_count <= hak_region.superslab_count;
+	for (uint32_t index = 0; index < hak_region.superslab_count; index++) {
+		const struct superslab *superslab = superslab_at(index);
+
+		valid = valid && superslab_is_valid(superslab, index);
+		for (unsigned i = 0; i < HAK_SUPERSLAB_WORDS; i++)
+			touched += (uint64_t)__builtin_popcountl(superslab->free[i] &
+								 ~superslab->untouched[i]);
+	}
+	valid = valid && pool.counts.open_count <= hak_region.superslab_count &&
+		pool.counts.free_touched_unit_count == touched;
 	hak_lock_give(&pool_lock);
 	return valid;
 }

@@ -8,11 +8,12 @@
  *   row 1 .. 16, 17 .. 31, 32 .. 63, 64   |  empty, memory still here  |  returned  |  a new one
  *
  * A SuperSlab whose last unit comes back is "empty"; when it has been so for a while, purge.c takes
- * it off its shelf, gives its memory to the system and puts it on the shelf "returned".
+ * claims its units, gives their memory to the system, and it goes on the shelf "returned". A trim
+ * does so with all free units that may hold memory.
  *
  * Invariants, by hak_pool_is_valid():  a SuperSlab is on exactly one shelf, the one of its longest
- * row, or on none where nothing is free or while it is being purged; open_count = SuperSlabs opened
- * - returned.
+ * row, or on none where nothing is free; open_count = SuperSlabs opened - returned;
+ * free_touched_unit_count is what a count of all bits gives.
  *
  * Threads    any. POOL is held for some hundred instructions, a few thousand where many SuperSlabs
  *            are looked at for a long or aligned row; and for two system calls to open one.
@@ -44,10 +45,20 @@ void hak_pool_give(uint32_t unit, unsigned unit_count);
 /* True while a SuperSlab is empty and has its memory: purge.c has something to look at. */
 bool hak_pool_has_empty(void);
 
-/* Takes one SuperSlab that has been empty since `before_ns` or longer off the shelves and returns
- * its index, or HAK_POOL_NONE. The caller advises it and calls hak_pool_put_back. */
-uint32_t hak_pool_take_empty(uint64_t before_ns);
-void hak_pool_put_back(uint32_t superslab, bool returned);
+/* Free units of one SuperSlab that may hold memory, in the hands of who gives it to the system. A
+ * bit for each unit, as in the SuperSlab's own words. */
+struct hak_pool_claim {
+	uint32_t superslab;
+	uint64_t units[HAK_SUPERSLAB_WORDS];
+};
+
+/* Claims those of a SuperSlab that has been empty since `before_ns` or longer; or those of the next
+ * SuperSlab from *index on that has any, and moves *index behind it. False: there is none. */
+bool hak_pool_claim_empty(uint64_t before_ns, struct hak_pool_claim *claim);
+bool hak_pool_claim_from(uint32_t *index, struct hak_pool_claim *claim);
+
+/* Gives the units back to the pool; `returned` tells that they read as zero now. */
+void hak_pool_put_back(const struct hak_pool_claim *claim, bool returned);
 
 void hak_pool_count(struct hak_pool_counts *counts);
 

@@ -4,6 +4,7 @@
 #include "heap/control.h"
 #include "heap/pool.h"
 #include "heap/region.h"
+#include "heap/tally.h"
 
 void *hak_run_take(size_t size, size_t alignment, bool *zeroed)
 {
@@ -22,6 +23,7 @@ void *hak_run_take(size_t size, size_t alignment, bool *zeroed)
 			      hak_control_next(last, HAK_CONTROL_RUN, 0, unit_count),
 			      memory_order_release);
 	hak_region_mark(unit, unit_count, HAK_CLASS_RUN_HEAD, HAK_CLASS_RUN_TAIL);
+	hak_tally_add_run_units(unit_count);
 	return hak_region_address(unit);
 }
 
@@ -52,6 +54,7 @@ void hak_run_give(void *block)
 						     hak_control_next(control, 0, 0, 0),
 						     memory_order_acq_rel, memory_order_relaxed))
 		hak_report_misuse(HAK_MISUSE_NOT_IN_USE, "free", block, 0);
+	hak_tally_add_run_units(-(int64_t)unit_count);
 	hak_region_mark(unit, unit_count, HAK_CLASS_NONE, HAK_CLASS_NONE);
 	hak_pool_give(unit, unit_count);
 }
@@ -73,6 +76,7 @@ void hak_run_shrink(void *block, size_t size)
 	atomic_store_explicit(&hak_control_slab(unit)->control,
 			      hak_control_next(control, HAK_CONTROL_RUN, 0, kept_count),
 			      memory_order_release);
+	hak_tally_add_run_units((int64_t)kept_count - (int64_t)unit_count);
 	hak_region_mark(unit + kept_count, unit_count - kept_count, HAK_CLASS_NONE, HAK_CLASS_NONE);
 	hak_pool_give(unit + kept_count, unit_count - kept_count);
 }

@@ -5,6 +5,7 @@
 #include "base/report.h"
 #include "base/size_class.h"
 #include "heap/region.h"
+#include "heap/tally.h"
 
 /* Partly free slabs of a class that nobody leases. The lock guards first_unit and the links and
  * LISTED bits of the slabs on the list; the list is short-lived work, taken from its head. */
@@ -41,6 +42,11 @@ static void unlink_locked(struct list *list, uint32_t unit)
 		hak_control_slab(slab->next_unit - 1)->previous_unit = slab->previous_unit;
 }
 
+static unsigned high_water_of(const struct hak_slab *slab)
+{
+	return atomic_load_explicit(&slab->high_water, memory_order_relaxed);
+}
+
 static bool is_slab_of(uint64_t control, uint32_t generation)
 {
 	return (control & HAK_CONTROL_SLAB) != 0 && hak_control_generation(control) == generation;
@@ -54,6 +60,8 @@ static void retire(uint32_t unit, uint64_t last)
 	unsigned class_idx = hak_control_class(last);
 	unsigned unit_count = hak_size_classes[class_idx].unit_count;
 
+	hak_tally_add_slabs(class_idx, -1);
+	hak_tally_add_touched(class_idx, -(int64_t)high_water_of(slab));
 	if ((last & HAK_CONTROL_LISTED) != 0) {
 		struct list *list = &lists[class_idx];
 
@@ -169,8 +177,11 @@ static uint32_t lease_new(unsigned class_idx)
 				      memory_order_relaxed);
 		left -= here;
 	}
-	atomic_store_explicit(&slab->high_water, zeroed ? 0 : size_class->block_count,
-			      memory_order_relaxed);
+	unsigned touched = zeroed ? 0 : size_class->block_count;
+
+	atomic_store_explicit(&slab->high_water, touched, memory_order_relaxed);
+	hak_tally_add_slabs(class_idx, 1);
+	hak_tally_add_touched(class_idx, touched);
 	hak_region_mark(unit, size_class->unit_count, class_idx, class_idx);
 	/* release: pairs with the acquire of whoever meets this slab by its word */
 	atomic_store_explicit(&slab->control,
@@ -239,8 +250,11 @@ unsigned hak_slab_take(uint32_t unit, unsigned count, void **blocks)
 			last = index > last ? index : last;
 		}
 	}
-	if (taken != 0 && last >= atomic_load_explicit(&slab->high_water, memory_order_relaxed))
+	if (taken != 0 && last >= high_water_of(slab)) {
+		hak_tally_add_touched(class_idx, last + 1 - high_water_of(slab));
 		atomic_store_explicit(&slab->high_water, last + 1, memory_order_relaxed);
+	}
+	hak_tally_add_taken(class_idx, taken);
 	return taken;
 }
 
@@ -323,6 +337,7 @@ void hak_slab_give(unsigned class_idx, void *const *blocks, unsigned count)
 
 	for (unsigned i = 0; i < count && i < PREFETCH_AHEAD; i++)
 		prefetch(blocks[i]);
+	hak_tally_add_taken(class_idx, -(int64_t)count);
 	for (unsigned i = 0; i < count; i++) {
 		struct place next = find(class_idx, blocks[i], "free");
 		unsigned next_word = next.index / HAK_WORD_BITS;
@@ -358,7 +373,7 @@ static void count_slab(struct hak_slab *slab, uint64_t control, struct hak_slab_
 	unsigned class_idx = hak_control_class(control);
 	unsigned block_count = hak_size_classes[class_idx].block_count;
 	unsigned free_count = hak_control_count(control);
-	unsigned high_water = atomic_load_explicit(&slab->high_water, memory_order_relaxed);
+	unsigned high_water = high_water_of(slab);
 	unsigned untouched = high_water < block_count ? block_count - high_water : 0;
 
 	row->slab_count++;

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <string.h>
 
 static struct hak_gate gate;
 static struct hak_gate_pass visitors; /* the pass of all threads that have no record */
@@ -15,6 +16,8 @@ static struct hak_gate_pass visitors; /* the pass of all threads that have no re
 static struct hak_lock thread_lock = HAK_LOCK_OF(HAK_LOCK_THREAD);
 static _Atomic(struct hak_thread *) all;
 static struct hak_thread *spare;
+
+static _Atomic uint32_t shed_count; /* how often all magazines were asked for */
 
 static pthread_key_t key;
 static _Atomic enum { KEY_TO_COME, KEY_MADE, KEY_REFUSED } key_state;
@@ -31,7 +34,8 @@ static __thread struct hak_gate_pass own_pass;
 /* Forks that signal handlers make while this thread holds the gate for one. */
 static __thread uint8_t nested_fork_count;
 
-static_assert(sizeof(struct hak_magazine_heads) + sizeof(void *) + 4 * sizeof(uint32_t) <=
+static_assert(sizeof(struct hak_magazine_heads) + 2 * sizeof(void *) + sizeof(int64_t) +
+			      4 * sizeof(uint32_t) <=
 		      HAK_TLS_BYTES_MAX,
 	      "what libhak keeps in static TLS");
 
@@ -96,6 +100,7 @@ static struct hak_thread *take_record(void)
 	if (thread != NULL) {
 		hak_magazine_birth(&thread->magazines);
 		thread->has_destructor = false;
+		thread->shed_count = atomic_load_explicit(&shed_count, memory_order_relaxed);
 		thread->alive = true;
 	}
 	hak_lock_give(&thread_lock);
@@ -109,6 +114,7 @@ static void give_record(struct hak_thread *thread)
 	is_over = true;
 	self = NULL;
 	hak_magazine_death(&thread->magazines);
+	hak_tally_use(NULL);
 	hak_gate_leave(&thread->pass);
 	/* As a visitor: once the record is spare its pass is the next owner's. */
 	enter_as_visitor();
@@ -159,6 +165,7 @@ static struct hak_thread *enter_first(void)
 	if (thread == NULL)
 		return NULL;
 	self = thread;
+	hak_tally_use(&thread->tally);
 	leave_as_visitor();
 	if (!ask_for_destructor(thread)) {
 		enter_as_visitor();
@@ -195,8 +202,27 @@ struct hak_thread *hak_thread_enter_to_give(void)
 	return NULL;
 }
 
+static void shed_if_asked(struct hak_thread *thread)
+{
+	uint32_t asked = atomic_load_explicit(&shed_count, memory_order_relaxed);
+
+	if (hak_likely(thread->shed_count == asked))
+		return;
+	thread->shed_count = asked;
+	hak_magazine_shed(&thread->magazines);
+}
+
+void hak_thread_shed(void)
+{
+	atomic_fetch_add_explicit(&shed_count, 1, memory_order_relaxed);
+	if (self != NULL)
+		shed_if_asked(self);
+}
+
 void hak_thread_leave(struct hak_thread *thread)
 {
+	if (thread != NULL)
+		shed_if_asked(thread);
 	hak_thread_slow_passed();
 	if (thread != NULL)
 		hak_gate_leave(&thread->pass);
@@ -318,4 +344,18 @@ void hak_thread_count(uint64_t counts[HAK_CLASS_COUNT + 1])
 			counts[class_idx] += hak_magazine_count(&thread->magazines, class_idx);
 	}
 	hak_lock_give(&thread_lock);
+}
+
+unsigned hak_thread_tally(struct hak_tally_sums *sums)
+{
+	unsigned count = 1;
+
+	memset(sums, 0, sizeof *sums);
+	hak_tally_sum(NULL, sums);
+	for (const struct hak_thread *thread = atomic_load_explicit(&all, memory_order_acquire);
+	     thread != NULL; thread = thread->next) {
+		hak_tally_sum(&thread->tally, sums);
+		count++;
+	}
+	return count;
 }

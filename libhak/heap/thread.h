@@ -20,6 +20,7 @@
 #include "base/config.h"
 #include "base/gate.h"
 #include "heap/magazine.h"
+#include "heap/tally.h"
 
 struct hak_thread {
 	struct hak_gate_pass pass;
@@ -27,7 +28,9 @@ struct hak_thread {
 	struct hak_thread *next_spare; /* those without a thread */
 	bool alive;
 	bool has_destructor;
+	uint32_t shed_count; /* of hak_thread_shed() calls that it has heard */
 	struct hak_magazines magazines;
+	struct hak_tally tally;
 };
 
 /* The one upward call of heap/: on the way out of a slow path, still inside the gate, govern/ may
@@ -51,6 +54,10 @@ void hak_thread_leave(struct hak_thread *thread);
 /* A block of the class, by way of this thread's magazine. NULL: no memory. */
 void *hak_thread_take(unsigned class_idx);
 
+/* Empties this thread's magazines into their slabs, and asks every other thread to do so on the way
+ * out of its next slow path. Inside the gate. */
+void hak_thread_shed(void);
+
 /* Gives a block back where hak_magazine_push() said no. */
 void hak_thread_give(unsigned class_idx, void *block);
 
@@ -62,5 +69,8 @@ void hak_thread_fork_child(void);
 
 /* Blocks of each class in the magazines of all threads: adds to counts. Inside the gate. */
 void hak_thread_count(uint64_t counts[HAK_CLASS_COUNT + 1]);
+
+/* All tallies, those of dead threads and the shared one as well. Returns how many there are. */
+unsigned hak_thread_tally(struct hak_tally_sums *sums);
 
 #endif

@@ -104,18 +104,20 @@ static void nearly_full_superslabs_serve_first(void **state)
 static void empty_superslabs_go_back_and_come_again(void **state)
 {
 	struct hak_pool_counts before, after;
-	uint32_t superslab, returned = 0;
+	struct hak_pool_claim claim;
+	uint32_t returned = 0;
 	bool zeroed;
 
 	(void)state;
 	assert_true(hak_pool_has_empty());
-	assert_int_equal(hak_pool_take_empty(0), HAK_POOL_NONE); /* none is that old */
+	assert_false(hak_pool_claim_empty(0, &claim)); /* none is that old */
 	hak_pool_count(&before);
-	while ((superslab = hak_pool_take_empty(UINT64_MAX)) != HAK_POOL_NONE) {
-		char *bytes = hak_region_address(superslab * (uint32_t)HAK_SUPERSLAB_UNITS);
+	while (hak_pool_claim_empty(UINT64_MAX, &claim)) {
+		uint32_t unit = claim.superslab * (uint32_t)HAK_SUPERSLAB_UNITS;
 
-		assert_true(hak_os_return(bytes, HAK_SUPERSLAB_BYTES));
-		hak_pool_put_back(superslab, true);
+		/* Units that were never used may be left out. */
+		assert_true(hak_os_return(hak_region_address(unit), HAK_SUPERSLAB_BYTES));
+		hak_pool_put_back(&claim, true);
 		returned++;
 	}
 	hak_pool_count(&after);
@@ -136,11 +138,44 @@ static void empty_superslabs_go_back_and_come_again(void **state)
 	assert_int_equal(hak_pool_take(3, 1, &zeroed), unit);
 	assert_false(zeroed);
 	hak_pool_give(unit, 3);
-	/* What could not be advised stays open. */
-	superslab = hak_pool_take_empty(UINT64_MAX);
-	hak_pool_put_back(superslab, false);
+	/* What could not be advised stays open; only what was touched is claimed. */
+	assert_true(hak_pool_claim_empty(UINT64_MAX, &claim));
+	assert_int_equal(claim.units[0] | claim.units[1], 7);
+	hak_pool_put_back(&claim, false);
 	hak_pool_count(&after);
 	assert_int_equal(after.open_count, 1);
+	assert_int_equal(after.free_touched_unit_count, 3);
+	assert_true(hak_pool_is_valid());
+}
+
+static void a_trim_finds_touched_units_wherever_they_are(void **state)
+{
+	struct hak_pool_counts counts;
+	struct hak_pool_claim claim;
+	uint32_t used = take(64, 1), hole = take(8, 1), next = 0;
+	bool zeroed;
+
+	(void)state;
+	give(hole + 2, 3);
+	hak_pool_count(&counts);
+	assert_true(counts.free_touched_unit_count >= 3);
+	uint64_t found = 0;
+
+	while (hak_pool_claim_from(&next, &claim)) {
+		assert_true(next > claim.superslab);
+		found += (uint64_t)__builtin_popcountl(claim.units[0]) +
+			 (uint64_t)__builtin_popcountl(claim.units[1]);
+		hak_pool_put_back(&claim, true);
+	}
+	assert_int_equal(found, counts.free_touched_unit_count);
+	hak_pool_count(&counts);
+	assert_int_equal(counts.free_touched_unit_count, 0);
+	assert_true(hak_pool_is_valid());
+	/* What went back is known to be zero. */
+	assert_int_equal(hak_pool_take(3, 1, &zeroed), hole + 2);
+	assert_true(zeroed);
+	give(hole, 8);
+	give(used, 64);
 	assert_true(hak_pool_is_valid());
 }
 
@@ -150,6 +185,7 @@ int main(void)
 		cmocka_unit_test(units_have_one_owner),
 		cmocka_unit_test(nearly_full_superslabs_serve_first),
 		cmocka_unit_test(empty_superslabs_go_back_and_come_again),
+		cmocka_unit_test(a_trim_finds_touched_units_wherever_they_are),
 	};
 
 	return cmocka_run_group_tests(tests, start, NULL);

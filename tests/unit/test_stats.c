@@ -4,6 +4,9 @@
  * size. */
 #include "unit.h"
 
+#include "heap/slab.h"
+#include "heap/thread.h"
+
 #include <errno.h>
 #include <hak/hak.h>
 #include <pthread.h>
@@ -108,12 +111,41 @@ static void other_versions_of_the_struct_are_served(void **state)
 	assert_int_equal(hak_stats_get(&older, 3), -1);
 }
 
+/* The running sums say what a walk over all slabs counts. */
+static void sums_are_what_a_walk_counts(void **state)
+{
+	struct hak_slab_counts walked[HAK_CLASS_COUNT + 1] = {{0}};
+	struct hak_tally_sums sums;
+	uint64_t run_unit_count;
+
+	(void)state;
+	take_set();
+	for (size_t i = 0; i < BLOCKS; i += 3) {
+		hak_free(blocks[i]);
+		blocks[i] = NULL;
+	}
+	struct hak_thread *thread = hak_thread_enter();
+
+	hak_slab_count(walked, &run_unit_count);
+	hak_thread_tally(&sums);
+	hak_thread_leave(thread);
+	assert_int_equal(sums.run_units, run_unit_count);
+	for (unsigned i = 1; i <= HAK_CLASS_COUNT; i++) {
+		assert_int_equal(sums.slabs[i], walked[i].slab_count);
+		assert_int_equal(sums.taken[i], walked[i].taken_block_count);
+		assert_int_equal(sums.touched[i] - sums.taken[i],
+				 walked[i].free_touched_block_count);
+	}
+	free_set();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(live_is_exact_where_nothing_moves),
 		cmocka_unit_test(freeing_by_another_thread_counts_the_same),
 		cmocka_unit_test(other_versions_of_the_struct_are_served),
+		cmocka_unit_test(sums_are_what_a_walk_counts),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,74 @@
+#include "heap/tally.h"
+
+#include "base/size_class.h"
+
+static struct hak_tally shared;
+
+static __thread struct hak_tally *own;
+static __thread int64_t moved_bytes;
+
+void hak_tally_use(struct hak_tally *tally)
+{
+	own = tally;
+}
+
+static struct hak_tally *tally_now(void)
+{
+	return own != NULL ? own : &shared;
+}
+
+/* A read-modify-write, since the shared tally has many writers, and a record's tally has two for a
+ * moment when it changes hands. */
+static void add(_Atomic int64_t *sum, int64_t number)
+{
+	atomic_fetch_add_explicit(sum, number, memory_order_relaxed);
+}
+
+void hak_tally_add_taken(unsigned class_idx, int64_t blocks)
+{
+	add(&tally_now()->taken[class_idx], blocks);
+	moved_bytes += blocks * (int64_t)hak_size_classes[class_idx].block_bytes;
+}
+
+void hak_tally_add_touched(unsigned class_idx, int64_t blocks)
+{
+	add(&tally_now()->touched[class_idx], blocks);
+}
+
+void hak_tally_add_slabs(unsigned class_idx, int64_t slabs)
+{
+	add(&tally_now()->slabs[class_idx], slabs);
+}
+
+void hak_tally_add_run_units(int64_t units)
+{
+	add(&tally_now()->run_units, units);
+	moved_bytes += units * (int64_t)HAK_UNIT_BYTES;
+}
+
+void hak_tally_add_moved(int64_t bytes)
+{
+	moved_bytes += bytes;
+}
+
+int64_t hak_tally_moved(void)
+{
+	return moved_bytes;
+}
+
+void hak_tally_forget_moved(void)
+{
+	moved_bytes = 0;
+}
+
+void hak_tally_sum(const struct hak_tally *tally, struct hak_tally_sums *sums)
+{
+	if (tally == NULL)
+		tally = &shared;
+	for (unsigned i = 1; i <= HAK_CLASS_COUNT; i++) {
+		sums->taken[i] += atomic_load_explicit(&tally->taken[i], memory_order_relaxed);
+		sums->touched[i] += atomic_load_explicit(&tally->touched[i], memory_order_relaxed);
+		sums->slabs[i] += atomic_load_explicit(&tally->slabs[i], memory_order_relaxed);
+	}
+	sums->run_units += atomic_load_explicit(&tally->run_units, memory_order_relaxed);
+}

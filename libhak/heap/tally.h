@@ -1,0 +1,53 @@
+/* tally.h - how much of what there is: running sums that every slow path adds to.
+ *
+ * Each thread's record has a tally, and threads without a record share one. An addition is relaxed
+ * and on a cache line of one's own; a reader adds all tallies up (hak_thread_tally), so that a
+ * heap's numbers cost in proportion to its threads and not to its size. A single tally may be
+ * negative: who frees is not who allocated. A dead thread's tally stays, with its record.
+ *
+ *   taken    blocks that have left their slabs: in the program's hands, magazines and depots
+ *   touched  blocks of slabs that were handed out at least once, or whose memory was used before
+ *   slabs    slabs of the class
+ *   runs     units of runs
+ *
+ * Threads    any; the sums are exact where no other thread is at work.
+ */
+#ifndef HAK_HEAP_TALLY_H
+#define HAK_HEAP_TALLY_H
+
+#include "base/config.h"
+
+#include <stdatomic.h>
+
+struct hak_tally {
+	_Atomic int64_t taken[HAK_CLASS_COUNT + 1];
+	_Atomic int64_t touched[HAK_CLASS_COUNT + 1];
+	_Atomic int64_t slabs[HAK_CLASS_COUNT + 1];
+	_Atomic int64_t run_units;
+};
+
+struct hak_tally_sums {
+	int64_t taken[HAK_CLASS_COUNT + 1];
+	int64_t touched[HAK_CLASS_COUNT + 1];
+	int64_t slabs[HAK_CLASS_COUNT + 1];
+	int64_t run_units;
+};
+
+/* From here on this thread adds to this tally; NULL: to the shared one. */
+void hak_tally_use(struct hak_tally *tally);
+
+void hak_tally_add_taken(unsigned class_idx, int64_t blocks);
+void hak_tally_add_touched(unsigned class_idx, int64_t blocks);
+void hak_tally_add_slabs(unsigned class_idx, int64_t slabs);
+void hak_tally_add_run_units(int64_t units);
+
+/* Bytes that this thread took less those it gave since it last asked; asking anew starts at 0.
+ * add_moved is for what no other call here counts: huge blocks. */
+void hak_tally_add_moved(int64_t bytes);
+int64_t hak_tally_moved(void);
+void hak_tally_forget_moved(void);
+
+/* Adds one tally, or with NULL the shared one, to the sums. */
+void hak_tally_sum(const struct hak_tally *tally, struct hak_tally_sums *sums);
+
+#endif
