@@ -1,4 +1,5 @@
-/* Goal: each call keeps its contract: sizes, alignment, zeroes, errno, usable size, growth.
+/* Goal: each call keeps its contract: sizes, alignment, zeroes, errno, usable size, growth; a block
+ * made much smaller gives memory back.
  * Method: every size class's edges and beyond, (size, alignment) pairs, and what must be
  * refused. */
 #include "unit.h"
@@ -75,6 +76,34 @@ static void realloc_keeps_the_bytes(void **state)
 		}
 	}
 	assert_non_null(hak_realloc(NULL, 10)); /* lost on purpose: as malloc */
+}
+
+/* Down to its half a small block stays where it is; below that it moves to a smaller one. */
+static void realloc_moves_small_blocks_down(void **state)
+{
+	(void)state;
+	for (size_t size = 64; size <= HAK_SMALL_BYTES_MAX; size *= 2) {
+		char *block = hak_malloc(size);
+		size_t usable = hak_malloc_usable_size(block);
+
+		assert_ptr_equal(hak_realloc(block, usable / 2), block);
+		assert_int_equal(hak_malloc_usable_size(block), usable);
+		block = hak_realloc(block, usable / 2 - 1);
+		assert_non_null(block);
+		assert_true(hak_malloc_usable_size(block) < usable);
+		hak_free(block);
+	}
+}
+
+static void realloc_shrinks_runs_in_place(void **state)
+{
+	char *block = hak_malloc(HAK_RUN_BYTES_MAX);
+
+	(void)state;
+	assert_int_equal(hak_malloc_usable_size(block), HAK_RUN_BYTES_MAX);
+	assert_ptr_equal(hak_realloc(block, 3 * HAK_UNIT_BYTES - 5), block);
+	assert_int_equal(hak_malloc_usable_size(block), 3 * HAK_UNIT_BYTES);
+	hak_free(block);
 }
 
 static void waste_is_bounded(size_t size, size_t alignment, size_t usable)
@@ -211,6 +240,8 @@ int main(void)
 		cmocka_unit_test(blocks_hold_what_was_asked_for),
 		cmocka_unit_test(calloc_clears_what_was_used),
 		cmocka_unit_test(realloc_keeps_the_bytes),
+		cmocka_unit_test(realloc_moves_small_blocks_down),
+		cmocka_unit_test(realloc_shrinks_runs_in_place),
 		cmocka_unit_test(alignments_are_kept),
 		cmocka_unit_test(empty_aligned_blocks_are_unique),
 		cmocka_unit_test(what_cannot_be_is_refused),

@@ -1,8 +1,9 @@
 /* Goal: a fork made by a signal handler, wherever it strikes, leaves parent and child with a heap
- * that goes on; what other threads kept is given back in an ordinary fork's child.
+ * that goes on; an ordinary fork waits for all that are inside a slow path, those without a record
+ * too, and what other threads kept is given back in its child.
  * Method: a timer strikes a loop that is mostly in slow paths; its handler forks, and the child
  * goes back into the loop for a while. Threads that hold blocks sleep while the main thread
- * forks. */
+ * forks; one sleeps inside, and the child looks whether it still is. */
 #include "unit.h"
 
 #include "heap/thread.h"
@@ -10,6 +11,7 @@
 #include <hak/hak.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -146,6 +148,49 @@ static void a_child_gets_the_magazines_of_the_others(void **state)
 		pthread_join(threads[i], NULL);
 }
 
+static _Atomic bool visitor_is_inside;
+
+/* Inside for as long as the main thread may need to begin its fork. */
+static void *visit(void *arg)
+{
+	struct hak_thread *thread = hak_thread_enter_to_give();
+
+	(void)arg;
+	atomic_store(&visitor_is_inside, true);
+	pthread_barrier_wait(&filled);
+	usleep(100000);
+	atomic_store(&visitor_is_inside, false);
+	hak_thread_leave(thread);
+	/* A thread that has ended by the time of the fork is a leak of the child's to
+	 * ThreadSanitizer. */
+	pthread_barrier_wait(&over);
+	return thread;
+}
+
+/* A thread that only frees has no record at first, and so none whose pass a fork could look at. */
+static void a_fork_waits_for_threads_without_a_record(void **state)
+{
+	pthread_t thread;
+	void *record;
+	int status;
+
+	(void)state;
+	hak_free(hak_malloc(1)); /* who only gives finds a heap */
+	pthread_barrier_init(&filled, NULL, 2);
+	pthread_barrier_init(&over, NULL, 2);
+	assert_int_equal(pthread_create(&thread, NULL, visit, NULL), 0);
+	pthread_barrier_wait(&filled);
+	pid_t child = fork();
+
+	if (child == 0)
+		_exit(atomic_load(&visitor_is_inside) ? 1 : 0);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	pthread_barrier_wait(&over);
+	assert_int_equal(pthread_join(thread, &record), 0);
+	assert_null(record);
+	assert_int_equal(status, 0);
+}
+
 static void *parents_block;
 static pthread_key_t freeing_key;
 
@@ -250,6 +295,7 @@ int main(void)
 		cmocka_unit_test(a_handler_may_interrupt_a_fork),
 		cmocka_unit_test(a_thread_born_in_a_destructor_leaves_nothing),
 		cmocka_unit_test(a_child_gets_the_magazines_of_the_others),
+		cmocka_unit_test(a_fork_waits_for_threads_without_a_record),
 		cmocka_unit_test(a_signal_handler_may_fork),
 	};
 

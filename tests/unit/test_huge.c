@@ -7,7 +7,9 @@
 #include "heap/huge.h"
 #include "heap/region.h"
 
+#include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #define MIB ((size_t)1 << 20)
 
@@ -93,6 +95,32 @@ static void freed_mappings_serve_again(void **state)
 	assert_int_equal(counted().cached_bytes, 0);
 }
 
+/* One that is longer than all that the cache may hold goes back at once and pushes nothing out. */
+static void a_mapping_too_long_to_keep_goes_back(void **state)
+{
+	unsigned char resident;
+	bool zeroed;
+	char *kept = hak_huge_take(8 * MIB, 1, &zeroed);
+	char *longest = hak_huge_take(HAK_HUGE_CACHE_BYTES_MAX, 1, &zeroed);
+	char *too_long = hak_huge_take(HAK_HUGE_CACHE_BYTES_MAX + 1, 1, &zeroed);
+
+	(void)state;
+	assert_true(hak_huge_give(kept));
+	assert_int_equal(counted().cached_bytes, 8 * MIB);
+	assert_int_equal(mincore(too_long, 1, &resident), 0);
+	assert_true(hak_huge_give(too_long));
+	assert_int_equal(counted().cached_bytes, 8 * MIB);
+	errno = 0;
+	assert_int_equal(mincore(too_long, 1, &resident), -1);
+	assert_int_equal(errno, ENOMEM);
+	/* The longest that it may hold is held, alone. */
+	assert_true(hak_huge_give(longest));
+	assert_int_equal(counted().cached_bytes, HAK_HUGE_CACHE_BYTES_MAX);
+	assert_true(hak_huge_is_valid());
+	hak_huge_purge(UINT64_MAX);
+	assert_int_equal(counted().cached_bytes, 0);
+}
+
 static void alignments_are_kept(void **state)
 {
 	(void)state;
@@ -142,6 +170,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(blocks_are_found_by_address),
 		cmocka_unit_test(freed_mappings_serve_again),
+		cmocka_unit_test(a_mapping_too_long_to_keep_goes_back),
 		cmocka_unit_test(alignments_are_kept),
 		cmocka_unit_test(resized_blocks_keep_their_bytes),
 	};

@@ -37,14 +37,19 @@ static void give(unsigned class_idx, void *block)
 		hak_magazine_flush(magazines, class_idx, block);
 }
 
-static uint64_t taken_of(unsigned class_idx)
+static struct hak_slab_counts counts_of(unsigned class_idx)
 {
 	struct hak_slab_counts counts[HAK_CLASS_COUNT + 1];
 	uint64_t run_unit_count;
 
 	memset(counts, 0, sizeof counts);
 	hak_slab_count(counts, &run_unit_count);
-	return counts[class_idx].taken_block_count;
+	return counts[class_idx];
+}
+
+static uint64_t taken_of(unsigned class_idx)
+{
+	return counts_of(class_idx).taken_block_count;
 }
 
 static void before_birth_nothing_goes_in_or_out(void **state)
@@ -108,9 +113,13 @@ static void every_class_grows_to_its_bound(void **state)
 
 static void death_gives_everything_back(void **state)
 {
+	unsigned leased_count = 0;
 	void *block;
 
 	(void)state;
+	for (unsigned class_idx = 1; class_idx <= HAK_CLASS_COUNT; class_idx++)
+		leased_count += magazines->lease[class_idx] != 0;
+	assert_true(leased_count > 0);
 	hak_magazine_death(magazines);
 	assert_null(hak_magazine_pop(4));
 	for (unsigned class_idx = 1; class_idx <= HAK_CLASS_COUNT; class_idx++)
@@ -123,6 +132,8 @@ static void death_gives_everything_back(void **state)
 		while (hak_depot_take(class_idx, 1, &block) == 1)
 			hak_slab_give(class_idx, &block, 1);
 		assert_int_equal(taken_of(class_idx), 0);
+		/* One that somebody leases stays, however free it is. */
+		assert_int_equal(counts_of(class_idx).slab_count, 0);
 	}
 	block = hak_magazine_take_direct(4);
 	assert_non_null(block);

@@ -1,12 +1,18 @@
-/* Goal: the region is one reservation that opens as a prefix; any pointer at all can be asked
- * about; the allocator's own memory comes zeroed and arrays come again.
- * Method: the first SuperSlabs opened one by one, pointers of every kind looked up. */
+/* Goal: the region is one reservation that opens as a prefix, and takes half of what a limit leaves
+ * at most; any pointer at all can be asked about; the allocator's own memory comes zeroed and
+ * arrays come again.
+ * Method: born first in a child that has a limit; the first SuperSlabs opened one by one, pointers
+ * of every kind looked up. */
 #include "unit.h"
 
+#include "base/os.h"
 #include "heap/meta.h"
 #include "heap/region.h"
 
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static void before_birth_nothing_is_ours(void **state)
 {
@@ -17,6 +23,59 @@ static void before_birth_nothing_is_ours(void **state)
 	assert_false(hak_region_has_grain(hak_region_grain(&local)));
 	assert_false(hak_region_has_grain(hak_region_grain(NULL)));
 	assert_null(hak_meta_take(64));
+}
+
+/* Sets the limit so that about `bytes` are left, and returns how many are. */
+static size_t limit_to(size_t bytes)
+{
+	struct rlimit limit = {.rlim_cur = (rlim_t)1 << 60, .rlim_max = RLIM_INFINITY};
+
+	/* What is mapped already, a sanitizer's shadow too, is known from what a limit leaves. */
+	if (setrlimit(RLIMIT_AS, &limit) != 0)
+		return 0;
+	limit.rlim_cur -= hak_os_address_space_bytes();
+	limit.rlim_cur += bytes;
+	return setrlimit(RLIMIT_AS, &limit) == 0 ? hak_os_address_space_bytes() : 0;
+}
+
+/* A limit that leaves a quarter more than the region without one: it would fit, with its tables. 0
+ * where half of what is left is taken and a thirteenth of that for tables, else what went wrong. */
+static int take_under_a_limit(void)
+{
+	size_t unlimited_bytes = hak_os_ram_bytes() * HAK_REGION_RAM_FACTOR;
+
+	if (unlimited_bytes < HAK_REGION_BYTES_LOW)
+		unlimited_bytes = HAK_REGION_BYTES_LOW;
+	if (unlimited_bytes > HAK_REGION_BYTES_HIGH)
+		unlimited_bytes = HAK_REGION_BYTES_HIGH;
+	size_t left = limit_to(unlimited_bytes + unlimited_bytes / 4);
+
+	if (left <= unlimited_bytes || !hak_region_init())
+		return 2;
+	size_t bytes = hak_region.superslab_count_max * HAK_SUPERSLAB_BYTES;
+
+	if (bytes > left / 2 || bytes < left / 2 - HAK_SUPERSLAB_BYTES)
+		return 3;
+	return hak_os_address_space_bytes() >= left / 2 - left / 20 ? 0 : 4;
+}
+
+static void half_of_what_a_limit_leaves_is_taken(void **state)
+{
+	struct rlimit limit;
+	int status;
+
+	(void)state;
+	getrlimit(RLIMIT_AS, &limit);
+	if (limit.rlim_max != RLIM_INFINITY)
+		skip();
+	pid_t child = fork();
+
+	if (child == 0)
+		_exit(take_under_a_limit());
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+	assert_false(hak_region_is_born());
 }
 
 static void the_prefix_grows(void **state)
@@ -92,6 +151,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(before_birth_nothing_is_ours),
+		cmocka_unit_test(half_of_what_a_limit_leaves_is_taken),
 		cmocka_unit_test(the_prefix_grows),
 		cmocka_unit_test(marks_are_read_back),
 		cmocka_unit_test(own_memory_is_zeroed_and_arrays_come_again),

@@ -1,5 +1,8 @@
-/* Goal: messages are bounded and say numbers right; settings that are no settings are told.
- * Method: lines written into a pipe that stands for fd 2. The sentences of misuse: tests/crash. */
+/* Goal: messages are bounded and say numbers right; settings that are no settings are told, and a
+ * secure program takes none.
+ * Method: lines written into a pipe that stands for fd 2; the auxiliary vector is what the linker's
+ * --wrap lets a test say. The sentences of misuse: tests/crash; a program that is set-user-ID:
+ * tests/order. */
 #include "unit.h"
 
 #include "base/report.h"
@@ -7,7 +10,18 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <unistd.h>
+
+static bool is_secure;
+
+/* What the library's own files are linked with in place of getauxval(3). */
+unsigned long __real_getauxval(unsigned long type);
+unsigned long __wrap_getauxval(unsigned long type);
+unsigned long __wrap_getauxval(unsigned long type)
+{
+	return type == AT_SECURE ? is_secure : __real_getauxval(type);
+}
 
 static int saved_stderr, reading_end;
 
@@ -90,12 +104,29 @@ static void settings_are_read_or_refused(void **state)
 	unsetenv("HAK_STATS");
 }
 
+static void a_secure_program_takes_no_settings(void **state)
+{
+	(void)state;
+	hak_settings.stats = false;
+	is_secure = true;
+	setenv("HAK_STATS", "1", 1);
+	hak_settings_read(environ);
+	assert_false(hak_settings.stats);
+	setenv("HAK_STATS", "maybe", 1);
+	capture();
+	hak_settings_read(environ);
+	assert_string_equal(captured(), "");
+	is_secure = false;
+	unsetenv("HAK_STATS");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(numbers_are_written_out),
 		cmocka_unit_test(what_does_not_fit_is_cut_off),
 		cmocka_unit_test(settings_are_read_or_refused),
+		cmocka_unit_test(a_secure_program_takes_no_settings),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,7 +1,8 @@
-/* Goal: a dead thread leaves nothing in its hands and its record to the next; destructors and what
- * comes after them may allocate and free.
+/* Goal: a dead thread leaves nothing in its hands and its record to the next, and to one only,
+ * after a fork as well; destructors and what comes after them may allocate and free.
  * Method: threads that take blocks and end, in turn and all at once; keys made before and after the
- * library's own, whose destructors free. */
+ * library's own, whose destructors free; the fork handlers called where all others are gone as they
+ * are in a child. */
 #include "unit.h"
 
 #include "base/size_class.h"
@@ -51,6 +52,41 @@ static void records_are_used_again(void **state)
 	hak_thread_leave(thread);
 	for (unsigned i = 2; i <= HAK_CLASS_COUNT; i++)
 		assert_int_equal(counts[i], 0); /* only main lives, and it used class 1 alone */
+}
+
+static pthread_barrier_t both_live;
+
+static void *note_record(void *arg)
+{
+	struct hak_thread *thread = hak_thread_enter();
+
+	*(struct hak_thread **)arg = thread;
+	hak_thread_leave(thread);
+	pthread_barrier_wait(&both_live);
+	return NULL;
+}
+
+/* A fork's child takes the records of those who are gone. Who was dead before has given his own,
+ * and what is given twice would be two threads' at once. No fork is needed for that: its handlers
+ * are called here with no other thread left, and threads may be started after them. */
+static void a_dead_threads_record_is_given_once(void **state)
+{
+	struct hak_thread *records[2];
+	pthread_t threads[2];
+
+	(void)state;
+	run_one(take_and_give_some, NULL);
+	hak_thread_fork_prepare();
+	hak_thread_fork_child();
+	pthread_barrier_init(&both_live, NULL, 2);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, note_record, &records[i]), 0);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(pthread_join(threads[i], NULL), 0);
+	pthread_barrier_destroy(&both_live);
+	assert_non_null(records[0]);
+	assert_non_null(records[1]);
+	assert_ptr_not_equal(records[0], records[1]);
 }
 
 static pthread_key_t late_key;
@@ -133,6 +169,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(records_are_used_again),
+		cmocka_unit_test(a_dead_threads_record_is_given_once),
 		cmocka_unit_test(destructors_may_allocate),
 		cmocka_unit_test(blocks_outlive_their_thread),
 		cmocka_unit_test(a_thread_that_only_frees_keeps_nothing),
