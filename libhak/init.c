@@ -7,6 +7,7 @@
 #include "govern/fork.h"
 #include "govern/purge.h"
 #include "govern/stats.h"
+#include "govern/telemetry.h"
 #include "heap/thread.h"
 
 #include <hak/hak.h>
@@ -20,9 +21,15 @@ HAK_EXPORT const char *hak_version(void)
 		HAK_VERSION_PATCH);
 }
 
+static void slow_passed(void)
+{
+	hak_purge_if_due();
+	hak_telemetry_if_due();
+}
+
 /* Defined here, so that a static link that takes malloc takes this file with its constructor
  * too. */
-void (*const hak_thread_slow_passed)(void) = hak_purge_if_due;
+void (*const hak_thread_slow_passed)(void) = slow_passed;
 
 /* Linked with -z initfirst, and in a static program by its priority, the first of all constructors:
  * before the C library's own, so that `environ` is not set and the loader's copy is what there

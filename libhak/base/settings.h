@@ -8,7 +8,19 @@
 
 #include "base/config.h"
 
+/* HAK_REGISTER: never; unless a seccomp filter is at work; always. */
+enum hak_registration {
+	HAK_REGISTRATION_AUTO,
+	HAK_REGISTRATION_NEVER,
+	HAK_REGISTRATION_ALWAYS,
+};
+
+/* A unix socket's path with its NUL, sockaddr_un's sun_path. */
+#define HAK_SOCKET_PATH_BYTES 108
+
 struct hak_settings {
+	enum hak_registration registration;
+	char socket[HAK_SOCKET_PATH_BYTES]; /* HAK_SOCKET: the daemon's socket for clients */
 	bool stats; /* HAK_STATS=1: a summary when the program ends by exit(3) */
 };
 

@@ -106,11 +106,12 @@ bool hak_purge_trim(struct hak_purge_trim *trim)
 {
 	struct hak_pool_claim claim;
 
-	if (trim->next_superslab == 0) {
+	if (!trim->is_begun) {
 		size_t bytes = hak_huge_purge(UINT64_MAX);
 
 		note_returned(bytes);
 		trim->released_bytes += bytes;
+		trim->is_begun = true;
 		hak_thread_shed();
 		hak_depot_drain();
 	}

@@ -17,7 +17,7 @@ struct hak_purge_trim {
 	uint64_t target_bytes;
 	uint64_t released_bytes;
 	uint32_t next_superslab;
-	bool is_under_way;
+	bool is_begun;
 };
 
 /* One step. True: there is more to do. The caller sees that no two threads are in one trim. */

@@ -6,6 +6,7 @@
 #include "base/report.h"
 #include "heap/meta.h"
 #include "heap/region.h"
+#include "heap/shared.h"
 
 /* Shelves: 1..16 for that longest row, three wider ones, and two for SuperSlabs with nothing in
  * use. 0 is "on no shelf". */
@@ -132,10 +133,26 @@ static unsigned shelf_of(const struct superslab *superslab)
 	return SHELF_64;
 }
 
-/* Puts a SuperSlab where it belongs after its free units changed. */
+static void publish_locked(unsigned char *page, const struct superslab *superslab, uint32_t index)
+{
+	uint64_t used[HAK_SUPERSLAB_WORDS], free[HAK_SUPERSLAB_WORDS];
+
+	HAK_ASSERT(hak_lock_is_mine(&pool_lock));
+	for (unsigned i = 0; i < HAK_SUPERSLAB_WORDS; i++) {
+		used[i] = ~superslab->free[i];
+		free[i] = superslab->free[i] & ~superslab->untouched[i];
+	}
+	hak_shared_write_superslab(page, index, used, free);
+}
+
+/* Puts a SuperSlab where it belongs after its free units changed, and tells of the change. */
 static void reshelve(struct superslab *superslab, uint32_t index)
 {
+	unsigned char *page = hak_shared_page();
 	unsigned longest = 0;
+
+	if (hak_unlikely(page != NULL))
+		publish_locked(page, superslab, index);
 
 	for (unsigned i = 0; i < HAK_SUPERSLAB_WORDS; i++) {
 		unsigned run = hak_bitmap_longest_run(superslab->free[i]);
@@ -381,6 +398,18 @@ void hak_pool_put_back(const struct hak_pool_claim *claim, bool returned)
 	reshelve(superslab, claim->superslab);
 	if (returned)
 		note_returned(superslab, claim->superslab);
+	hak_lock_give(&pool_lock);
+}
+
+void hak_pool_publish(unsigned char *page)
+{
+	struct hak_shared *shared = atomic_load_explicit(&hak_shared, memory_order_relaxed);
+
+	hak_lock_take(&pool_lock);
+	/* release: pairs with the acquire in hak_shared_page() */
+	atomic_store_explicit(&shared->page, page, memory_order_release);
+	for (uint32_t index = 0; page != NULL && index < hak_region.superslab_count; index++)
+		publish_locked(page, superslab_at(index), index);
 	hak_lock_give(&pool_lock);
 }
 

@@ -60,6 +60,10 @@ bool hak_pool_claim_from(uint32_t *index, struct hak_pool_claim *claim);
 /* Gives the units back to the pool; `returned` tells that they read as zero now. */
 void hak_pool_put_back(const struct hak_pool_claim *claim, bool returned);
 
+/* Writes the rows of all SuperSlabs to this page, and from here on every change of them; NULL: to
+ * none any more. */
+void hak_pool_publish(unsigned char *page);
+
 void hak_pool_count(struct hak_pool_counts *counts);
 
 /* Checks every open SuperSlab; for tests and debuggers. */

@@ -10,6 +10,7 @@
 #include "base/size_class.h"
 #include "heap/pool.h"
 #include "heap/region.h"
+#include "heap/shared.h"
 #include "heap/slab.h"
 #include "heap/tally.h"
 
@@ -51,6 +52,20 @@ bool hak_os_open(void *address, size_t bytes)
 /* Nothing is purged here, so nobody waits for it. */
 void hak_os_yield(void)
 {
+	MODEL_CHECK(false);
+}
+
+/* Nobody reads along. */
+_Atomic(struct hak_shared *) hak_shared;
+
+void hak_shared_write_superslab(unsigned char *page, uint32_t superslab,
+				const uint64_t used[HAK_SUPERSLAB_WORDS],
+				const uint64_t free[HAK_SUPERSLAB_WORDS])
+{
+	(void)page;
+	(void)superslab;
+	(void)used;
+	(void)free;
 	MODEL_CHECK(false);
 }
 

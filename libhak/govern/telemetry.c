@@ -1,0 +1,210 @@
+#include "govern/telemetry.h"
+
+#include "base/os.h"
+#include "base/size_class.h"
+#include "govern/attach.h"
+#include "govern/purge.h"
+#include "govern/stats.h"
+#include "heap/shared.h"
+#include "heap/tally.h"
+#include "proto/mailbox.h"
+#include "proto/page.h"
+#include "proto/telemetry.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#define INTERVAL_NS ((uint64_t)10000000)
+
+/* What one thread may hold back: the larger of these. A tally costs some 200 ns to add up, which
+ * must stay small beside moving so many bytes. */
+#define MOVED_BYTES_MIN ((int64_t)512 << 10)
+#define MOVED_SHARE 256
+#define MOVED_BYTES_PER_TALLY ((int64_t)32 << 10)
+
+/* Whoever takes it does the work, and owns all of the below but the atomics. */
+static _Atomic bool is_busy;
+
+static _Atomic uint64_t published_ns;
+static _Atomic int64_t moved_bytes_max;
+static _Atomic uint64_t epoch_read; /* the mailbox's, the last time that it was read */
+static _Atomic bool is_trimming;
+
+static struct hak_telemetry telemetry;
+static uint8_t bytes[HAK_TELEMETRY_BYTES];
+static struct hak_mailbox mailbox;
+static struct hak_purge_trim trim;
+static uint64_t trim_request;
+
+static void fill_classes(const struct hak_stats *stats, const struct hak_tally_sums *sums)
+{
+	telemetry.class_count = HAK_CLASS_COUNT + 1;
+	for (unsigned i = 1; i <= HAK_CLASS_COUNT; i++) {
+		uint64_t slab_count = stats->slab_count_by_class[i];
+
+		telemetry.classes[i] = (struct hak_telemetry_class){
+			.block_bytes = hak_size_classes[i].block_bytes,
+			.slab_count = slab_count,
+			.block_count = slab_count * hak_size_classes[i].block_count,
+			.taken_count = sums->taken[i] < 0 ? 0 : (uint64_t)sums->taken[i],
+		};
+	}
+}
+
+static void collect(uint64_t now_ns)
+{
+	struct hak_stats stats;
+	struct hak_tally_sums sums;
+	int64_t tally_count = hak_stats_collect(&stats, &sums);
+	int64_t most = (int64_t)(stats.live_bytes / MOVED_SHARE);
+
+	telemetry.live_bytes = stats.live_bytes;
+	telemetry.cached_bytes = stats.cached_bytes;
+	telemetry.free_bytes = stats.free_bytes;
+	telemetry.metadata_bytes = stats.metadata_bytes;
+	telemetry.huge_bytes = stats.huge_bytes;
+	telemetry.superslab_open_count = stats.superslab_open_count;
+	telemetry.superslab_peak_count = stats.superslab_peak_count;
+	telemetry.superslab_opened_total = stats.superslab_opened_total;
+	telemetry.returned_bytes_total = hak_purge_returned_bytes();
+	telemetry.updated_ns = now_ns;
+	fill_classes(&stats, &sums);
+
+	if (most < tally_count * MOVED_BYTES_PER_TALLY)
+		most = tally_count * MOVED_BYTES_PER_TALLY;
+	if (most < MOVED_BYTES_MIN)
+		most = MOVED_BYTES_MIN;
+	atomic_store_explicit(&moved_bytes_max, most, memory_order_relaxed);
+	hak_tally_forget_moved();
+}
+
+static void publish(unsigned char *page)
+{
+	telemetry.publication_total++;
+	hak_telemetry_encode(&telemetry, bytes);
+	hak_shared_write(page, HAK_PAGE_TELEMETRY, bytes, sizeof bytes);
+	atomic_store_explicit(&published_ns, telemetry.updated_ns, memory_order_relaxed);
+}
+
+static void attach(uint64_t now_ns)
+{
+	unsigned char *page = hak_attach_begin(now_ns);
+
+	if (page == NULL)
+		return;
+	/* A child of a fork begins with its parent's numbers here. */
+	memset(&telemetry, 0, sizeof telemetry);
+	memset(&mailbox, 0, sizeof mailbox);
+	atomic_store_explicit(&is_trimming, false, memory_order_relaxed);
+	atomic_store_explicit(&epoch_read, 0, memory_order_relaxed);
+	telemetry.version = HAK_TELEMETRY_VERSION;
+	telemetry.metric_count = HAK_METRIC_COUNT;
+	telemetry.pid = (uint64_t)getpid();
+	telemetry.started_ns = now_ns;
+	collect(now_ns);
+	publish(page);
+	hak_attach_finish();
+}
+
+static uint64_t epoch_of(unsigned char *page)
+{
+	return atomic_load_explicit(hak_shared_word(page, HAK_PAGE_MAILBOX + HAK_MAILBOX_EPOCH),
+				    memory_order_relaxed);
+}
+
+/* Copies the mailbox, unless it is being changed: the next slow path tries again. */
+static bool read_mailbox(unsigned char *page)
+{
+	_Atomic uint64_t *words = hak_shared_word(page, HAK_PAGE_MAILBOX);
+	uint8_t copy[HAK_MAILBOX_BYTES];
+	uint64_t before = atomic_load_explicit(&words[0], memory_order_acquire);
+
+	for (size_t i = 0; i < HAK_MAILBOX_BYTES / sizeof(uint64_t); i++) {
+		/* acquire: none of them may be read after the second look at the sequence */
+		uint64_t word = atomic_load_explicit(&words[i], memory_order_acquire);
+
+		memcpy(copy + i * sizeof word, &word, sizeof word);
+	}
+	if ((before & 1) != 0 || atomic_load_explicit(&words[0], memory_order_relaxed) != before)
+		return false;
+	hak_mailbox_decode(copy, &mailbox);
+	return true;
+}
+
+static uint64_t idle_bytes(void)
+{
+	return telemetry.cached_bytes + telemetry.free_bytes;
+}
+
+/* Notes what is asked for anew. One trim at a time: a request that comes while one is under way is
+ * found when that is done. */
+static void hear(unsigned char *page)
+{
+	if (atomic_load_explicit(&is_trimming, memory_order_relaxed) || !read_mailbox(page))
+		return;
+	atomic_store_explicit(&epoch_read, mailbox.epoch, memory_order_relaxed);
+	if (mailbox.trim_request == telemetry.trim_ack)
+		return;
+	trim_request = mailbox.trim_request;
+	trim = (struct hak_purge_trim){
+		.target_bytes = mailbox.trim_target_bytes != 0 ? mailbox.trim_target_bytes
+							       : UINT64_MAX,
+	};
+	telemetry.trim_before_bytes = idle_bytes();
+	atomic_store_explicit(&is_trimming, true, memory_order_relaxed);
+}
+
+static void trim_on(uint64_t now_ns)
+{
+	bool more = hak_purge_trim(&trim);
+
+	collect(now_ns);
+	if (more)
+		return;
+	telemetry.trim_ack = trim_request;
+	telemetry.trim_total++;
+	telemetry.trim_after_bytes = idle_bytes();
+	telemetry.trim_released_bytes = trim.released_bytes;
+	atomic_store_explicit(&is_trimming, false, memory_order_relaxed);
+}
+
+static void work(unsigned char *page, uint64_t now_ns)
+{
+	collect(now_ns);
+	if (epoch_of(page) != atomic_load_explicit(&epoch_read, memory_order_relaxed))
+		hear(page);
+	if (atomic_load_explicit(&is_trimming, memory_order_relaxed))
+		trim_on(now_ns);
+	publish(page);
+	if (hak_attach_is_orphan(page, now_ns))
+		attach(now_ns);
+}
+
+static bool is_due(unsigned char *page, uint64_t now_ns)
+{
+	int64_t moved = hak_tally_moved();
+	int64_t most = atomic_load_explicit(&moved_bytes_max, memory_order_relaxed);
+
+	if (page == NULL)
+		return hak_attach_is_due(now_ns);
+	return moved > most || moved < -most ||
+	       atomic_load_explicit(&is_trimming, memory_order_relaxed) ||
+	       now_ns - atomic_load_explicit(&published_ns, memory_order_relaxed) >= INTERVAL_NS ||
+	       epoch_of(page) != atomic_load_explicit(&epoch_read, memory_order_relaxed);
+}
+
+void hak_telemetry_if_due(void)
+{
+	uint64_t now_ns = hak_os_now_ns();
+	unsigned char *page = hak_shared_page();
+
+	/* acquire, and release below: hand the state from one thread to the next */
+	if (!is_due(page, now_ns) || atomic_exchange_explicit(&is_busy, true, memory_order_acquire))
+		return;
+	page = hak_shared_page(); /* another thread may have attached meanwhile */
+	if (page == NULL)
+		attach(now_ns);
+	else
+		work(page, now_ns);
+	atomic_store_explicit(&is_busy, false, memory_order_release);
+}

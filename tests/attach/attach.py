@@ -1,0 +1,345 @@
+#!/usr/bin/python3
+"""usage: attach.py LIBRARY PROGRAM CASE
+
+Goal    a process tells a daemon of its heap, truly, once, and without harm to anything that it
+        does; and it does what the daemon asks for.
+Method  a scripted daemon on a socket of its own takes the page of PROGRAM, which runs under LIBRARY
+        (tests/attach/program.c says what each CASE does there), and reads it as the bytes that
+        proto/README.md describes. hakd itself is in tests/daemon; here the other side may be late,
+        dead or mad.
+"""
+
+import os
+import resource
+import select
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+
+HELLO = struct.Struct("<8sHHIQQQ")
+MIB = 1 << 20
+TELEMETRY, ROWS, ROW_BYTES = 4096, 8192, 128
+SEEN, EPOCH, TRIM_REQUEST = 8, 16, 40
+HEADER = ("sequence", "version", "metric_count", "class_count", "pid", "updated_ns", "started_ns",
+          "trim_ack", "trim_before", "trim_after", "trim_released")
+METRICS = ("live", "cached", "free", "lazyfree", "metadata", "huge", "superslabs", "peak", "opened",
+           "returned", "trims", "publications")
+
+
+class Page:
+    def __init__(self, fd, hello, pid):
+        self.fd, self.hello, self.pid = fd, hello, pid
+
+    def word(self, offset):
+        return struct.unpack("<Q", os.pread(self.fd, 8, offset))[0]
+
+    def put(self, offset, number):
+        os.pwrite(self.fd, struct.pack("<Q", number), offset)
+
+    def telemetry(self):
+        """Header and metrics by name, read while nobody writes."""
+        for _ in range(1000):
+            before = self.word(TELEMETRY)
+            words = struct.unpack("<384Q", os.pread(self.fd, 3072, TELEMETRY))
+            if before == words[0] == self.word(TELEMETRY) and before % 2 == 0:
+                told = dict(zip(HEADER, words))
+                told.update(zip(METRICS, words[16:]))
+                told["classes"] = [words[128 + 4 * i:132 + 4 * i]
+                                   for i in range(told["class_count"])]
+                return told
+        raise AssertionError("the telemetry never stands still")
+
+    def superslabs(self):
+        """(used, free) as sets of units for every SuperSlab that was opened."""
+        rows = []
+        for i in range(self.hello[3]):
+            words = struct.unpack("<5Q", os.pread(self.fd, 40, ROWS + ROW_BYTES * i))
+            if words[0] == 0:
+                break
+            assert words[0] % 2 == 0
+            rows.append((words[1] | words[2] << 64, words[3] | words[4] << 64))
+        return rows
+
+    def ask_trim(self):
+        self.put(0, 1)
+        self.put(TRIM_REQUEST, self.word(TRIM_REQUEST) + 1)
+        self.put(EPOCH, self.word(EPOCH) + 1)
+        self.put(0, 2)
+
+
+class Daemon:
+    """The daemon's side of the socket."""
+
+    def __init__(self, path):
+        self.path = path
+        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.listener.bind(path)
+        self.listener.listen(16)
+
+    def accept(self, seconds=10.0):
+        """The next page, or None where nobody comes."""
+        if not select.select([self.listener], [], [], seconds)[0]:
+            return None
+        connection, _ = self.listener.accept()
+        with connection:
+            pid = struct.unpack("3i", connection.getsockopt(
+                socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+            message, fds, _, _ = socket.recv_fds(connection, 512, 8)
+        assert len(message) == HELLO.size, message
+        hello = HELLO.unpack(message)
+        assert hello[:3] == (b"hakHELLO", 1, 40), hello
+        assert len(fds) == 1, fds
+        size = os.fstat(fds[0]).st_size
+        assert size == (ROWS + ROW_BYTES * hello[3] + 65535) & ~65535, size
+        return Page(fds[0], hello, pid)
+
+    def end(self):
+        self.listener.close()
+        os.unlink(self.path)
+
+
+class Program:
+    def __init__(self, library, command, socket_path, **variables):
+        environment = dict(os.environ, HAK_SOCKET=socket_path, **variables)
+        if library:
+            environment["LD_PRELOAD"] = library
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        env=environment, text=True)
+
+    def hears(self, words):
+        line = self.process.stdout.readline()
+        assert line == words + "\n", f"expected '{words}', the program says: {line!r}"
+
+    def go(self):
+        self.process.stdin.write("on\n")
+        self.process.stdin.flush()
+
+    def ends(self):
+        rest, _ = self.process.communicate(timeout=30)
+        assert self.process.returncode == 0, f"status {self.process.returncode}: {rest}"
+
+
+def resident(pid):
+    with open(f"/proc/{pid}/statm") as statm:
+        return int(statm.read().split()[1]) * resource.getpagesize()
+
+
+def nearly(told, true, threads):
+    """1 %, the caps of all magazines, and 1 MiB."""
+    magazines = threads * 56 * (64 << 10)
+    assert abs(told - true) <= true / 100 + magazines + MIB, \
+        f"told {told / MIB:.1f} MiB, true {true / MIB:.1f} MiB"
+
+
+class Cases:
+    def __init__(self, library, program, folder):
+        self.library, self.program = library, program
+        self.socket = os.path.join(folder, "client")
+
+    def run(self, case, **variables):
+        return Program(self.library, [self.program, case], self.socket, **variables)
+
+    def short_commands(self):
+        """ls, true and a shell's children come and go untold."""
+        daemon = Daemon(self.socket)
+        script = "for i in 1 2 3 4 5; do ls / >/dev/null; true; env true; done"
+        program = Program(self.library, ["/bin/sh", "-c", script], self.socket)
+        program.ends()
+        assert daemon.accept(0.2) is None
+
+    def holds(self):
+        """What is held is what is told, while the program stands still."""
+        for case, threads in (("holds", 1), ("holds_in_threads", 8)):
+            daemon = Daemon(self.socket)
+            program = self.run(case)
+            page = daemon.accept()
+            assert page.pid == program.process.pid
+            program.hears("held")
+            told = page.telemetry()
+            assert told["pid"] == page.pid
+            blocks = 256 * MIB // 1000
+            nearly(told["live"], blocks * (1024 + 8 * (threads == 1)), threads)
+            self.agrees(page, told)
+            total = sum(told[state] for state in ("live", "cached", "free", "metadata"))
+            there = resident(page.pid)
+            assert abs(total - there) < there / 20, f"told {total}, resident {there}"
+            assert daemon.accept(0) is None
+            program.go()
+            program.ends()
+            daemon.end()
+
+    @staticmethod
+    def agrees(page, told):
+        """The table of SuperSlabs and the classes say the same as the sums."""
+        rows = page.superslabs()
+        used = sum(bin(row[0]).count("1") for row in rows) << 14
+        free = sum(bin(row[1]).count("1") for row in rows) << 14
+        assert all(row[0] & row[1] == 0 for row in rows)
+        assert 0 <= len(rows) - told["peak"] <= 1  # opened since it was told
+        in_slabs = sum(row[0] * row[2] for row in told["classes"][1:])
+        assert in_slabs <= used and used + free <= len(rows) << 21
+        taken = sum(row[0] * row[3] for row in told["classes"][1:])
+        assert abs(taken + told["huge"] - told["live"] - told["cached"]) <= used - in_slabs + MIB
+
+    def is_trimmed(self):
+        """What is free goes back, what is held stays as it is, and the page tells both."""
+        daemon = Daemon(self.socket)
+        program = self.run("is_trimmed")
+        page = daemon.accept()
+        program.hears("freed")
+        before = resident(page.pid)
+        page.ask_trim()
+        program.go()
+        program.hears("went on")
+        told = page.telemetry()
+        assert told["trim_ack"] == 1 and told["trims"] == 1
+        released = told["trim_before"] - told["trim_after"]
+        assert abs(told["trim_released"] - released) < MIB
+        assert told["returned"] >= told["trim_released"] > 64 * MIB
+        assert before - resident(page.pid) > released * 0.9 - 4 * MIB, \
+            f"{before} to {resident(page.pid)}, told {released}"
+        program.go()
+        program.ends()
+
+    def forks(self):
+        """A child is a process of its own: its page is new, and its parent's is not touched."""
+        daemon = Daemon(self.socket)
+        program = self.run("forks")
+        page = daemon.accept()
+        program.hears("held")
+        told, rows = page.telemetry(), page.superslabs()
+        program.go()
+        child = int(program.process.stdout.readline())
+        childs = daemon.accept()
+        assert childs.pid == child
+        time.sleep(0.3)
+        assert childs.telemetry()["pid"] == child
+        assert childs.telemetry()["live"] > told["live"] + 30 * MIB
+        now = page.telemetry()
+        assert now["pid"] == page.pid and now["live"] < told["live"] + MIB
+        assert page.superslabs() == rows
+        program.go()
+        program.ends()
+
+    def clones(self):
+        """The same for a child that the C library knows nothing of."""
+        daemon = Daemon(self.socket)
+        program = self.run("clones")
+        page = daemon.accept()
+        program.hears("held")
+        told, rows = page.telemetry(), page.superslabs()
+        program.go()
+        program.hears("cloned")
+        assert page.superslabs() == rows
+        now = page.telemetry()
+        assert now["pid"] == page.pid and now["live"] < told["live"] + MIB
+        program.go()
+        program.ends()
+
+    def keeps_no_descriptor(self):
+        daemon = Daemon(self.socket)
+        program = self.run("keeps_no_descriptor")
+        page = daemon.accept()
+        program.hears("held")
+        first = page.telemetry()["publications"]
+        assert first > 1
+        program.go()
+        program.ends()
+
+    def has_no_descriptors(self):
+        """Nothing while there are none; then the page comes."""
+        daemon = Daemon(self.socket)
+        program = self.run("has_no_descriptors")
+        program.hears("limited")
+        assert daemon.accept(0) is None
+        assert daemon.accept(8) is not None
+        program.go()
+        program.ends()
+
+    def has_closed_standard_descriptors(self):
+        daemon = Daemon(self.socket)
+        program = self.run("has_closed_standard_descriptors")
+        assert daemon.accept() is not None
+        program.hears("held")
+        program.go()
+        program.ends()
+
+    def silence(self):
+        """Where telling could do harm, or was forbidden, there is silence."""
+        daemon = Daemon(self.socket)
+        for case in ("is_in_a_chroot", "may_write_small_files", "is_filtered"):
+            if case == "is_in_a_chroot" and os.geteuid() != 0:
+                continue
+            self.run(case).ends()
+            assert daemon.accept(0) is None, case
+        program = self.run("keeps_no_descriptor", HAK_REGISTER="0")
+        program.hears("held")
+        assert daemon.accept(0) is None
+        program.go()
+        program.ends()
+
+    def outlives_daemons(self):
+        """The first daemon dies; the next one hears of the program within 10 s."""
+        daemon = Daemon(self.socket)
+        program = self.run("outlives_daemons")
+        page = daemon.accept()
+        program.hears("held")
+        for count in range(1, 4):
+            page.put(SEEN, count)
+            time.sleep(0.5)
+        daemon.end()
+        time.sleep(1)
+        daemon = Daemon(self.socket)
+        again = daemon.accept(10)
+        assert again is not None and again.pid == page.pid
+        assert len(again.superslabs()) == len(page.superslabs())
+        assert again.telemetry()["live"] > 15 * MIB
+        program.ends()
+
+    def deaf_daemon(self):
+        """A daemon that accepts nobody: its queue is full, and nobody waits."""
+        daemon = Daemon(self.socket)
+        daemon.listener.listen(0)
+        waiting = []
+        for _ in range(4):
+            client = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            client.setblocking(False)
+            waiting.append(client)
+            if client.connect_ex(self.socket) != 0:
+                break
+        begin = time.monotonic()
+        self.run("may_write_small_files").ends()
+        program = self.run("is_trimmed")
+        program.hears("freed")
+        assert time.monotonic() - begin < 10
+        program.go()
+        program.hears("went on")
+        program.go()
+        program.ends()
+
+    def mad_daemon(self):
+        """Whatever stands in the mailbox, the program goes on."""
+        daemon = Daemon(self.socket)
+        program = self.run("is_trimmed")
+        page = daemon.accept()
+        program.hears("freed")
+        program.go()
+        end = time.monotonic() + 0.8
+        while time.monotonic() < end:
+            os.pwrite(page.fd, os.urandom(4096), 0)
+        os.pwrite(page.fd, b"\xff" * 4096, 0)
+        program.hears("went on")
+        program.go()
+        program.ends()
+
+
+def main(library, program, case):
+    with tempfile.TemporaryDirectory() as folder:
+        getattr(Cases(library, program, folder), case)()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
