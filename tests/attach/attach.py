@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""usage: attach.py LIBRARY PROGRAM CASE
+"""usage: attach.py LIBRARY|- PROGRAM CASE [AMOUNT]
 
 Goal    a process tells a daemon of its heap, truly, once, and without harm to anything that it
         does; and it does what the daemon asks for.
@@ -39,27 +39,30 @@ class Page:
     def put(self, offset, number):
         os.pwrite(self.fd, struct.pack("<Q", number), offset)
 
+    def part(self, offset, word_count):
+        """The words of one part, read while nobody writes there."""
+        for _ in range(10000):
+            before = self.word(offset)
+            words = struct.unpack(f"<{word_count}Q", os.pread(self.fd, 8 * word_count, offset))
+            if before % 2 == 0 and before == words[0] == self.word(offset):
+                return words
+        raise AssertionError(f"the part at {offset} never stands still")
+
     def telemetry(self):
-        """Header and metrics by name, read while nobody writes."""
-        for _ in range(1000):
-            before = self.word(TELEMETRY)
-            words = struct.unpack("<384Q", os.pread(self.fd, 3072, TELEMETRY))
-            if before == words[0] == self.word(TELEMETRY) and before % 2 == 0:
-                told = dict(zip(HEADER, words))
-                told.update(zip(METRICS, words[16:]))
-                told["classes"] = [words[128 + 4 * i:132 + 4 * i]
-                                   for i in range(told["class_count"])]
-                return told
-        raise AssertionError("the telemetry never stands still")
+        """Header and metrics by name."""
+        words = self.part(TELEMETRY, 384)
+        told = dict(zip(HEADER, words))
+        told.update(zip(METRICS, words[16:]))
+        told["classes"] = [words[128 + 4 * i:132 + 4 * i] for i in range(told["class_count"])]
+        return told
 
     def superslabs(self):
         """(used, free) as sets of units for every SuperSlab that was opened."""
         rows = []
         for i in range(self.hello[3]):
-            words = struct.unpack("<5Q", os.pread(self.fd, 40, ROWS + ROW_BYTES * i))
+            words = self.part(ROWS + ROW_BYTES * i, 5)
             if words[0] == 0:
                 break
-            assert words[0] % 2 == 0
             rows.append((words[1] | words[2] << 64, words[3] | words[4] << 64))
         return rows
 
@@ -104,7 +107,7 @@ class Daemon:
 class Program:
     def __init__(self, library, command, socket_path, **variables):
         environment = dict(os.environ, HAK_SOCKET=socket_path, **variables)
-        if library:
+        if library is not None:
             environment["LD_PRELOAD"] = library
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         env=environment, text=True)
@@ -135,8 +138,8 @@ def nearly(told, true, threads):
 
 
 class Cases:
-    def __init__(self, library, program, folder):
-        self.library, self.program = library, program
+    def __init__(self, library, program, folder, amount=""):
+        self.library, self.program, self.amount = library, program, amount
         self.socket = os.path.join(folder, "client")
 
     def run(self, case, **variables):
@@ -320,6 +323,23 @@ class Cases:
         program.go()
         program.ends()
 
+    def under_stress(self):
+        """The stress test of many threads, which checks every byte, while trims are asked for."""
+        daemon = Daemon(self.socket)
+        program = Program(None, [self.program, "4", self.amount, "11"], self.socket)
+        page = daemon.accept(60)
+        assert page is not None
+        count = 0
+        while program.process.poll() is None:
+            count += 1
+            page.put(SEEN, count)
+            page.ask_trim()
+            page.superslabs()
+            told = page.telemetry()
+            time.sleep(0.02)
+        program.ends()
+        assert told["trims"] >= 3, told["trims"]
+
     def mad_daemon(self):
         """Whatever stands in the mailbox, the program goes on."""
         daemon = Daemon(self.socket)
@@ -336,9 +356,9 @@ class Cases:
         program.ends()
 
 
-def main(library, program, case):
+def main(library, program, case, amount=""):
     with tempfile.TemporaryDirectory() as folder:
-        getattr(Cases(library, program, folder), case)()
+        getattr(Cases(library, program, folder, amount), case)()
 
 
 if __name__ == "__main__":
