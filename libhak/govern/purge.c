@@ -2,6 +2,7 @@
 
 #include "base/os.h"
 #include "heap/depot.h"
+#include "heap/hole.h"
 #include "heap/huge.h"
 #include "heap/pool.h"
 #include "heap/region.h"
@@ -99,27 +100,66 @@ uint64_t hak_purge_returned_bytes(void)
 	return atomic_load_explicit(&returned_bytes, memory_order_relaxed);
 }
 
-/* One slow path of a trim: so many SuperSlabs, some milliseconds. */
-#define TRIM_BATCH 32
+/* One slow path of a trim: so many SuperSlabs, or memory out of holes in slabs. Both are some
+ * milliseconds at most. */
+#define TRIM_SUPERSLABS 32
+#define TRIM_HOLE_BYTES ((size_t)4 << 20)
+#define TRIM_UNITS 16384
 
-bool hak_purge_trim(struct hak_purge_trim *trim)
+static void release(struct hak_purge_trim *trim, size_t bytes)
+{
+	trim->released_bytes += bytes;
+}
+
+/* What is free but kept at hand: cached mappings, magazines, depots. */
+static void let_go(struct hak_purge_trim *trim)
+{
+	size_t bytes = hak_huge_purge(UINT64_MAX);
+
+	note_returned(bytes);
+	release(trim, bytes);
+	hak_thread_shed();
+	hak_depot_drain();
+	trim->is_begun = true;
+}
+
+static bool is_satisfied(const struct hak_purge_trim *trim)
+{
+	return trim->released_bytes >= trim->target_bytes;
+}
+
+/* True where there may be more. */
+static bool trim_units(struct hak_purge_trim *trim)
 {
 	struct hak_pool_claim claim;
 
-	if (!trim->is_begun) {
-		size_t bytes = hak_huge_purge(UINT64_MAX);
-
-		note_returned(bytes);
-		trim->released_bytes += bytes;
-		trim->is_begun = true;
-		hak_thread_shed();
-		hak_depot_drain();
-	}
-	for (unsigned i = 0; i < TRIM_BATCH; i++) {
-		if (trim->released_bytes >= trim->target_bytes ||
-		    !hak_pool_claim_from(&trim->next_superslab, &claim))
+	for (unsigned i = 0; i < TRIM_SUPERSLABS && !is_satisfied(trim); i++) {
+		if (!hak_pool_claim_from(&trim->next_superslab, &claim))
 			return false;
-		trim->released_bytes += return_claim(&claim);
+		release(trim, return_claim(&claim));
 	}
 	return true;
+}
+
+static bool trim_holes(struct hak_purge_trim *trim)
+{
+	uint32_t end = (uint32_t)(hak_region_open_bytes() >> HAK_UNIT_SHIFT);
+	uint32_t stop = end - trim->next_unit > TRIM_UNITS ? trim->next_unit + TRIM_UNITS : end;
+	size_t bytes = 0;
+
+	hak_pool_note_away(true);
+	while (trim->next_unit < stop && bytes < TRIM_HOLE_BYTES && !is_satisfied(trim))
+		bytes += hak_hole_return(&trim->next_unit);
+	hak_pool_note_away(false);
+	note_returned(bytes);
+	release(trim, bytes);
+	return trim->next_unit < end;
+}
+
+bool hak_purge_trim(struct hak_purge_trim *trim)
+{
+	if (!trim->is_begun)
+		let_go(trim);
+	/* Free units first: they are the most for a system call. */
+	return !is_satisfied(trim) && (trim_units(trim) || trim_holes(trim)) && !is_satisfied(trim);
 }

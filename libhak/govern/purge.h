@@ -17,6 +17,7 @@ struct hak_purge_trim {
 	uint64_t target_bytes;
 	uint64_t released_bytes;
 	uint32_t next_superslab;
+	uint32_t next_unit;
 	bool is_begun;
 };
 

@@ -50,6 +50,7 @@ unsigned hak_stats_collect(struct hak_stats *stats, struct hak_tally_sums *sums)
 	struct hak_pool_counts pool;
 	struct hak_huge_counts huge;
 	unsigned tally_count = hak_thread_tally(sums);
+	uint64_t returned;
 
 	memset(stats, 0, sizeof *stats);
 	stats->version = HAK_STATS_VERSION;
@@ -59,6 +60,8 @@ unsigned hak_stats_collect(struct hak_stats *stats, struct hak_tally_sums *sums)
 	add_slabs(stats, sums);
 	hak_pool_count(&pool);
 	hak_huge_count(&huge);
+	returned = not_negative(sums->returned_bytes);
+	stats->free_bytes -= returned < stats->free_bytes ? returned : stats->free_bytes;
 	stats->free_bytes += pool.free_touched_unit_count << HAK_UNIT_SHIFT;
 	stats->metadata_bytes = hak_meta_bytes() + hak_region_table_bytes();
 	stats->live_bytes += huge.live_bytes;

@@ -238,14 +238,14 @@ void *hak_magazine_take_direct(unsigned class_idx)
 
 	if (hak_depot_take(class_idx, 1, &block) == 1)
 		return block;
-	unit = hak_slab_lease(class_idx);
-	if (unit == HAK_POOL_NONE)
-		return NULL;
-	unsigned count = hak_slab_take(unit, 1, &block);
-
-	/* A slab that was just leased has a free block, and nobody else may take it. */
-	HAK_CHECK(count == 1);
-	hak_slab_unlease(unit);
+	/* Nobody else takes from a leased slab, but a trim may have claimed what is free there. */
+	while (block == NULL) {
+		unit = hak_slab_lease(class_idx);
+		if (unit == HAK_POOL_NONE)
+			break;
+		(void)hak_slab_take(unit, 1, &block);
+		hak_slab_unlease(unit);
+	}
 	return block;
 }
 

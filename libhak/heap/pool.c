@@ -39,7 +39,7 @@ struct superslab {
 static struct {
 	struct hak_pool_counts counts;
 	_Atomic uint32_t empty_count; /* SuperSlabs on SHELF_EMPTY */
-	uint32_t away_count;	      /* claims that have not been put back yet */
+	uint32_t away_count;	      /* claims that have not been put back yet, and the like */
 	uint32_t group_count;	      /* groups in use: those up to the last SuperSlab opened */
 	struct group {
 		uint64_t summary[SHELF_COUNT];
@@ -398,6 +398,14 @@ void hak_pool_put_back(const struct hak_pool_claim *claim, bool returned)
 	reshelve(superslab, claim->superslab);
 	if (returned)
 		note_returned(superslab, claim->superslab);
+	hak_lock_give(&pool_lock);
+}
+
+void hak_pool_note_away(bool begins)
+{
+	hak_lock_take(&pool_lock);
+	HAK_CHECK(begins || pool.away_count != 0);
+	pool.away_count += begins ? 1u : -1u;
 	hak_lock_give(&pool_lock);
 }
 

@@ -57,6 +57,10 @@ struct hak_pool_claim {
 bool hak_pool_claim_empty(uint64_t before_ns, struct hak_pool_claim *claim);
 bool hak_pool_claim_from(uint32_t *index, struct hak_pool_claim *claim);
 
+/* The same state of things for blocks that slabs lack for a moment: until it ends, no one is told
+ * that there is no memory. Calls nest. */
+void hak_pool_note_away(bool begins);
+
 /* Gives the units back to the pool; `returned` tells that they read as zero now. */
 void hak_pool_put_back(const struct hak_pool_claim *claim, bool returned);
 

@@ -2,10 +2,13 @@
 
 #include "base/bitmap.h"
 #include "base/lock.h"
+#include "base/os.h"
 #include "base/report.h"
 #include "base/size_class.h"
 #include "heap/region.h"
 #include "heap/tally.h"
+
+#include <string.h>
 
 /* Partly free slabs of a class that nobody leases. The lock guards first_unit and the links and
  * LISTED bits of the slabs on the list; the list is short-lived work, taken from its head. */
@@ -52,6 +55,17 @@ static bool is_slab_of(uint64_t control, uint32_t generation)
 	return (control & HAK_CONTROL_SLAB) != 0 && hak_control_generation(control) == generation;
 }
 
+/* These pages are used again, as far as they had been given to the system. */
+static void forget_returned(struct hak_slab *slab, uint64_t pages)
+{
+	uint64_t returned = atomic_fetch_and_explicit(&slab->returned_pages, ~pages,
+						      memory_order_relaxed);
+	int64_t count = __builtin_popcountl(returned & pages);
+
+	if (count != 0)
+		hak_tally_add_returned(-count * (int64_t)hak_os_page_bytes());
+}
+
 /* The units of a slab that is EMPTY, and so ours alone, go back to the pool. `last` is the word
  * before it became so. */
 static void retire(uint32_t unit, uint64_t last)
@@ -62,6 +76,7 @@ static void retire(uint32_t unit, uint64_t last)
 
 	hak_tally_add_slabs(class_idx, -1);
 	hak_tally_add_touched(class_idx, -(int64_t)high_water_of(slab));
+	forget_returned(slab, UINT64_MAX);
 	if ((last & HAK_CONTROL_LISTED) != 0) {
 		struct list *list = &lists[class_idx];
 
@@ -195,7 +210,11 @@ uint32_t hak_slab_lease(unsigned class_idx)
 {
 	uint32_t unit = lease_listed(class_idx);
 
-	return unit != HAK_POOL_NONE ? unit : lease_new(class_idx);
+	if (unit == HAK_POOL_NONE)
+		unit = lease_new(class_idx);
+	/* Slabs whose free blocks a trim had claimed are back on the list when lease_new() says
+	 * that there is no memory: it waits for that. */
+	return unit != HAK_POOL_NONE ? unit : lease_listed(class_idx);
 }
 
 void hak_slab_unlease(uint32_t unit)
@@ -228,6 +247,24 @@ static unsigned reserve(struct hak_slab *slab, unsigned wanted)
 	return count;
 }
 
+/* Notes that the pages of these blocks are about to be used. */
+static void use_pages(struct hak_slab *slab, unsigned class_idx, const char *start,
+		      void *const *blocks, unsigned count)
+{
+	size_t page_bytes = hak_os_page_bytes();
+	uint64_t pages = 0;
+
+	for (unsigned i = 0; i < count; i++) {
+		size_t offset = (size_t)((const char *)blocks[i] - start);
+		size_t end = offset + hak_size_classes[class_idx].block_bytes;
+		unsigned first = (unsigned)(offset / page_bytes);
+		unsigned last = (unsigned)((end - 1) / page_bytes);
+
+		pages |= hak_bitmap_mask(first, last - first + 1);
+	}
+	forget_returned(slab, pages);
+}
+
 unsigned hak_slab_take(uint32_t unit, unsigned count, void **blocks)
 {
 	struct hak_slab *slab = hak_control_slab(unit);
@@ -254,6 +291,9 @@ unsigned hak_slab_take(uint32_t unit, unsigned count, void **blocks)
 		hak_tally_add_touched(class_idx, last + 1 - high_water_of(slab));
 		atomic_store_explicit(&slab->high_water, last + 1, memory_order_relaxed);
 	}
+	/* relaxed: who gave these bits back had noted the pages before (hole.c) */
+	if (hak_unlikely(atomic_load_explicit(&slab->returned_pages, memory_order_relaxed) != 0))
+		use_pages(slab, class_idx, start, blocks, taken);
 	hak_tally_add_taken(class_idx, taken);
 	return taken;
 }
@@ -365,6 +405,42 @@ void hak_slab_give(unsigned class_idx, void *const *blocks, unsigned count)
 		give_word(class_idx, place.unit, word, mask);
 		add(place.unit, pending);
 	}
+}
+
+unsigned hak_slab_claim_free(uint32_t unit, uint32_t generation, uint64_t claimed[HAK_SLAB_WORDS])
+{
+	struct hak_slab *slab = hak_control_slab(unit);
+	uint64_t seen = atomic_load_explicit(&slab->control, memory_order_relaxed);
+	unsigned count, left;
+
+	do {
+		count = is_slab_of(seen, generation) ? hak_control_count(seen) : 0;
+		if (count == 0)
+			return 0;
+		/* acquire: as in reserve() */
+	} while (!atomic_compare_exchange_weak_explicit(
+		&slab->control, &seen, seen - count, memory_order_acquire, memory_order_relaxed));
+	left = count;
+	memset(claimed, 0, HAK_SLAB_WORDS * sizeof *claimed);
+	for (unsigned i = 0; left != 0; i = (i + 1) % HAK_SLAB_WORDS) {
+		uint64_t bits = hak_bitmap_take(&slab->free[i], left);
+
+		claimed[i] |= bits;
+		left -= (unsigned)__builtin_popcountl(bits);
+	}
+	return count;
+}
+
+void hak_slab_unclaim(uint32_t unit, const uint64_t claimed[HAK_SLAB_WORDS], unsigned count)
+{
+	/* relaxed: what is claimed keeps the slab's class as it is */
+	uint64_t control = atomic_load_explicit(&hak_control_slab(unit)->control,
+						memory_order_relaxed);
+
+	for (unsigned i = 0; i < HAK_SLAB_WORDS; i++)
+		if (claimed[i] != 0)
+			give_word(hak_control_class(control), unit, i, claimed[i]);
+	add(unit, count);
 }
 
 /* Adds one slab to its class's row. */

@@ -44,6 +44,12 @@ unsigned hak_slab_take(uint32_t unit, unsigned count, void **blocks);
  * in use aborts, with the sentence for a free. */
 void hak_slab_give(unsigned class_idx, void *const *blocks, unsigned count);
 
+/* Claims all blocks of a slab of this generation that are free now, a bit each. Returns how many.
+ * While they are the caller's the slab cannot be retired, and whoever wants one of them takes from
+ * another slab. Then gives them back. */
+unsigned hak_slab_claim_free(uint32_t unit, uint32_t generation, uint64_t claimed[HAK_SLAB_WORDS]);
+void hak_slab_unclaim(uint32_t unit, const uint64_t claimed[HAK_SLAB_WORDS], unsigned count);
+
 /* What a slab block's pointer says of it, checked: its first byte is a block's first byte. Aborts
  * with a sentence about `call` otherwise. */
 void hak_slab_check_block(unsigned class_idx, const void *block, const char *call);

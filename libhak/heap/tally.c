@@ -46,6 +46,11 @@ void hak_tally_add_run_units(int64_t units)
 	moved_bytes += units * (int64_t)HAK_UNIT_BYTES;
 }
 
+void hak_tally_add_returned(int64_t bytes)
+{
+	add(&tally_now()->returned_bytes, bytes);
+}
+
 void hak_tally_add_moved(int64_t bytes)
 {
 	moved_bytes += bytes;
@@ -71,4 +76,5 @@ void hak_tally_sum(const struct hak_tally *tally, struct hak_tally_sums *sums)
 		sums->slabs[i] += atomic_load_explicit(&tally->slabs[i], memory_order_relaxed);
 	}
 	sums->run_units += atomic_load_explicit(&tally->run_units, memory_order_relaxed);
+	sums->returned_bytes += atomic_load_explicit(&tally->returned_bytes, memory_order_relaxed);
 }

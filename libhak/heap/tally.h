@@ -9,6 +9,7 @@
  *   touched  blocks of slabs that were handed out at least once, or whose memory was used before
  *   slabs    slabs of the class
  *   runs     units of runs
+ *   returned bytes of touched blocks whose pages went back to the system since
  *
  * Threads    any; the sums are exact where no other thread is at work.
  */
@@ -24,6 +25,7 @@ struct hak_tally {
 	_Atomic int64_t touched[HAK_CLASS_COUNT + 1];
 	_Atomic int64_t slabs[HAK_CLASS_COUNT + 1];
 	_Atomic int64_t run_units;
+	_Atomic int64_t returned_bytes;
 };
 
 struct hak_tally_sums {
@@ -31,6 +33,7 @@ struct hak_tally_sums {
 	int64_t touched[HAK_CLASS_COUNT + 1];
 	int64_t slabs[HAK_CLASS_COUNT + 1];
 	int64_t run_units;
+	int64_t returned_bytes;
 };
 
 /* From here on this thread adds to this tally; NULL: to the shared one. */
@@ -40,6 +43,7 @@ void hak_tally_add_taken(unsigned class_idx, int64_t blocks);
 void hak_tally_add_touched(unsigned class_idx, int64_t blocks);
 void hak_tally_add_slabs(unsigned class_idx, int64_t slabs);
 void hak_tally_add_run_units(int64_t units);
+void hak_tally_add_returned(int64_t bytes);
 
 /* Bytes that this thread took less those it gave since it last asked; asking anew starts at 0.
  * add_moved is for what no other call here counts: huge blocks. */

@@ -6,6 +6,8 @@
 
 #include "base/config.h"
 #include "base/os.h"
+#include "govern/purge.h"
+#include "heap/thread.h"
 
 #include <hak/hak.h>
 #include <stdio.h>
@@ -91,10 +93,82 @@ static void what_is_freed_goes_back(void **state)
 	hak_free(kept);
 }
 
+/* A whole trim, without a daemon. */
+static uint64_t trim(uint64_t target_bytes)
+{
+	struct hak_purge_trim trim = {.target_bytes = target_bytes};
+	bool more;
+
+	do {
+		struct hak_thread *thread = hak_thread_enter();
+
+		more = hak_purge_trim(&trim);
+		hak_thread_leave(thread);
+	} while (more);
+	return trim.released_bytes;
+}
+
+static int64_t returned_bytes(void)
+{
+	struct hak_tally_sums sums;
+	struct hak_thread *thread = hak_thread_enter();
+
+	hak_thread_tally(&sums);
+	hak_thread_leave(thread);
+	return sums.returned_bytes;
+}
+
+/* One block in a hundred stays: hardly a slab is empty, but most pages are. */
+static void a_trim_finds_the_holes_in_slabs(void **state)
+{
+	static unsigned char *blocks[BLOCKS];
+	const size_t block_bytes = 1000, all_bytes = BLOCKS * block_bytes;
+	struct hak_stats before, after;
+	size_t resident;
+
+	(void)state;
+	trim(UINT64_MAX);
+	for (size_t i = 0; i < BLOCKS; i++) {
+		blocks[i] = hak_malloc(block_bytes);
+		memset(blocks[i], (int)(i % 251), block_bytes);
+	}
+	resident = resident_bytes();
+	for (size_t i = 0; i < BLOCKS; i++)
+		if (i % 100 != 0)
+			hak_free(blocks[i]);
+	assert_int_equal(hak_stats_get(&before, sizeof before), 0);
+	assert_int_equal(trim(MIB) / MIB, 1); /* no more than what was asked for, and a little */
+	assert_true(trim(UINT64_MAX) > all_bytes * 9 / 10);
+	if (RESIDENT_IS_OURS)
+		assert_true(resident_bytes() + all_bytes * 9 / 10 < resident);
+	assert_int_equal(hak_stats_get(&after, sizeof after), 0);
+	assert_true(after.free_bytes + all_bytes * 9 / 10 <
+		    before.free_bytes + before.cached_bytes);
+	assert_int_equal(after.live_bytes, before.live_bytes);
+	assert_int_equal(trim(UINT64_MAX), 0); /* a second one finds nothing */
+
+	/* What is handed out again is memory again. */
+	for (size_t i = 0; i < BLOCKS; i++) {
+		if (i % 100 == 0)
+			continue;
+		blocks[i] = hak_malloc(block_bytes);
+		memset(blocks[i], (int)(i % 251), block_bytes);
+	}
+	assert_true(returned_bytes() >= 0 && returned_bytes() < (int64_t)MIB);
+	for (size_t i = 0; i < BLOCKS; i++) {
+		assert_int_equal(blocks[i][0], i % 251);
+		assert_int_equal(blocks[i][block_bytes - 1], i % 251);
+		hak_free(blocks[i]);
+	}
+	trim(UINT64_MAX);
+	assert_int_equal(returned_bytes(), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_freed_goes_back),
+		cmocka_unit_test(a_trim_finds_the_holes_in_slabs),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
