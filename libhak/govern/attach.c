@@ -182,7 +182,6 @@ static bool map_memfd(int fd, uint64_t bytes)
 			munmap(start, bytes);
 		return false;
 	}
-	(void)madvise(start, bytes, MADV_DONTDUMP);
 	shared()->mapping = start;
 	return true;
 }

@@ -323,6 +323,19 @@ class Cases:
         program.go()
         program.ends()
 
+    def registration_cost(self):
+        """Under 100 us, once: the longest malloc of a process that registers, in the best of
+        several processes, since the longest of any one may have been the scheduler's."""
+        daemon = Daemon(self.socket)
+        worst = []
+        for _ in range(30):
+            program = self.run("is_timed")
+            worst.append(int(program.process.stdout.readline()) / 1000)
+            program.ends()
+            assert daemon.accept(1) is not None
+        print(f"the longest malloc: {min(worst):.0f} us at best, {sorted(worst)[15]:.0f} us median")
+        assert min(worst) < 100
+
     def under_stress(self):
         """The stress test of many threads, which checks every byte, while trims are asked for."""
         daemon = Daemon(self.socket)

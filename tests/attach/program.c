@@ -275,6 +275,25 @@ static void is_filtered(void)
 	go_on(0.1);
 }
 
+/* The longest malloc of this process, which one of them registers in. */
+static void is_timed(void)
+{
+	struct timespec begin, end;
+	long worst_ns = 0;
+
+	for (size_t i = 0; i < 12 * MIB / BLOCK_BYTES; i++) {
+		clock_gettime(CLOCK_MONOTONIC, &begin);
+		char *block = malloc(BLOCK_BYTES);
+
+		clock_gettime(CLOCK_MONOTONIC, &end);
+		expect(block != NULL, "memory for a block");
+		long ns = (end.tv_sec - begin.tv_sec) * 1000000000 + end.tv_nsec - begin.tv_nsec;
+
+		worst_ns = ns > worst_ns ? ns : worst_ns;
+	}
+	printf("%ld\n", worst_ns);
+}
+
 static void outlives_daemons(void)
 {
 	hold(16 * MIB);
@@ -300,6 +319,7 @@ int main(int count, char **arguments)
 		{"is_in_a_chroot", is_in_a_chroot},
 		{"may_write_small_files", may_write_small_files},
 		{"is_filtered", is_filtered},
+		{"is_timed", is_timed},
 		{"outlives_daemons", outlives_daemons},
 	};
 
