@@ -3,6 +3,7 @@
  * Allocations before the constructor are served: every table works from zeroed static memory, and
  * heap and thread are born by the first slow path.
  */
+#include "base/os.h"
 #include "base/settings.h"
 #include "govern/fork.h"
 #include "govern/purge.h"
@@ -21,10 +22,20 @@ HAK_EXPORT const char *hak_version(void)
 		HAK_VERSION_PATCH);
 }
 
+/* The clock costs as much as a third of a huge block: so many of a thread's slow paths share a look
+ * at it. */
+#define LOOK_EVERY 8
+
 static void slow_passed(void)
 {
-	hak_purge_if_due();
-	hak_telemetry_if_due();
+	static __thread uint8_t passed_count;
+
+	if (++passed_count % LOOK_EVERY != 0 && !hak_telemetry_is_urgent())
+		return;
+	uint64_t now_ns = hak_os_now_ns();
+
+	hak_purge_if_due(now_ns);
+	hak_telemetry_if_due(now_ns);
 }
 
 /* Defined here, so that a static link that takes malloc takes this file with its constructor

@@ -76,11 +76,10 @@ static bool purge_superslabs(uint64_t before_ns)
 	return true;
 }
 
-void hak_purge_if_due(void)
+void hak_purge_if_due(uint64_t now_ns)
 {
 	if (!hak_pool_has_empty() && !hak_huge_has_cached())
 		return;
-	uint64_t now_ns = hak_os_now_ns();
 	uint64_t due = atomic_load_explicit(&due_ns, memory_order_relaxed);
 
 	if (now_ns < due ||

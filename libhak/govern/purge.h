@@ -27,7 +27,7 @@ bool hak_purge_trim(struct hak_purge_trim *trim);
 /* All that this file ever gave back. */
 uint64_t hak_purge_returned_bytes(void);
 
-/* Called on the way out of slow paths: returns at once unless something may be due. */
-void hak_purge_if_due(void);
+/* Called on the way out of slow paths, not of each: returns at once unless something may be due. */
+void hak_purge_if_due(uint64_t now_ns);
 
 #endif

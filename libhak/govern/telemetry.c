@@ -180,22 +180,28 @@ static void work(unsigned char *page, uint64_t now_ns)
 		attach(now_ns);
 }
 
-static bool is_due(unsigned char *page, uint64_t now_ns)
+bool hak_telemetry_is_urgent(void)
 {
+	unsigned char *page = hak_shared_page();
 	int64_t moved = hak_tally_moved();
 	int64_t most = atomic_load_explicit(&moved_bytes_max, memory_order_relaxed);
 
-	if (page == NULL)
-		return hak_attach_is_due(now_ns);
-	return moved > most || moved < -most ||
-	       atomic_load_explicit(&is_trimming, memory_order_relaxed) ||
-	       now_ns - atomic_load_explicit(&published_ns, memory_order_relaxed) >= INTERVAL_NS ||
-	       epoch_of(page) != atomic_load_explicit(&epoch_read, memory_order_relaxed);
+	return page != NULL &&
+	       (moved > most || moved < -most ||
+		atomic_load_explicit(&is_trimming, memory_order_relaxed) ||
+		epoch_of(page) != atomic_load_explicit(&epoch_read, memory_order_relaxed));
 }
 
-void hak_telemetry_if_due(void)
+static bool is_due(unsigned char *page, uint64_t now_ns)
 {
-	uint64_t now_ns = hak_os_now_ns();
+	if (page == NULL)
+		return hak_attach_is_due(now_ns);
+	return now_ns - atomic_load_explicit(&published_ns, memory_order_relaxed) >= INTERVAL_NS ||
+	       hak_telemetry_is_urgent();
+}
+
+void hak_telemetry_if_due(uint64_t now_ns)
+{
 	unsigned char *page = hak_shared_page();
 
 	/* acquire, and release below: hand the state from one thread to the next */

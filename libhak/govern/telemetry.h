@@ -1,7 +1,7 @@
 /* telemetry.h - the numbers on the page, and what the daemon asks for there.
  *
- * Looked at on the way out of every slow path: a clock and two loads. Numbers are written down when
- * 10 ms have passed since the last time, and at once when this thread has taken or given so much
+ * Looked at on the way out of slow paths. Numbers are written down when 10 ms have passed since the
+ * last time, and at once when this thread has taken or given so much
  * that what is told would be more than 0.4 % or 512 KiB from the truth. What a program does not do
  * is not told: one that stands still wakes for nobody.
  *
@@ -15,7 +15,11 @@
 
 #include "base/config.h"
 
-/* Called on the way out of slow paths. */
-void hak_telemetry_if_due(void);
+/* True where it cannot wait for a look at the clock: much has moved, or the daemon asks. A load or
+ * two. */
+bool hak_telemetry_is_urgent(void);
+
+/* Called on the way out of slow paths, not of each. */
+void hak_telemetry_if_due(uint64_t now_ns);
 
 #endif
