@@ -62,6 +62,13 @@ HAK_INLINE void hak_gate_leave(struct hak_gate_pass *pass)
 	atomic_fetch_sub_explicit(&pass->inside_count, 1, memory_order_release);
 }
 
+/* The same by a pass that one thread alone goes in by, once at a time: a store. */
+HAK_INLINE void hak_gate_leave_own(struct hak_gate_pass *pass)
+{
+	/* release: as above */
+	atomic_store_explicit(&pass->inside_count, 0, memory_order_release);
+}
+
 /* Closes the gate for everybody but `mine`, after waiting for another closer. The caller is inside
  * no slow path. The caller then waits, pass by pass, until each is empty. */
 void hak_gate_close(struct hak_gate *gate, struct hak_gate_pass *mine);

@@ -16,14 +16,16 @@ struct entry {
 #define ENTRY_LOG2 3
 static_assert(sizeof(struct entry) <= sizeof(void *) << ENTRY_LOG2, "an entry fits its array");
 
-/* Each shard's lock guards the buckets of that shard and the entries in them. */
-static struct hak_lock shard_locks[HAK_HUGE_SHARDS] = {
-	[0 ... HAK_HUGE_SHARDS - 1] = HAK_LOCK_OF(HAK_LOCK_HUGE)};
+/* The lock guards the shard's buckets, the entries in them, and their sums, which others read. */
+static struct shard {
+	struct hak_lock lock;
+	_Atomic uint64_t live_bytes;
+	_Atomic uint64_t block_count;
+} shards[HAK_HUGE_SHARDS] = {[0 ... HAK_HUGE_SHARDS - 1] = {.lock = HAK_LOCK_OF(HAK_LOCK_HUGE)}};
 static struct entry *buckets[HAK_HUGE_BUCKETS];
 
-static _Atomic uint64_t live_bytes, block_count;
-
-/* Freed mappings; its lock guards all of it, cached_bytes is read by others for statistics. */
+/* Freed mappings, each with the entry that its next life will need; the lock guards all of it,
+ * bytes is read by others for statistics. */
 static struct {
 	struct hak_lock lock;
 	unsigned count;
@@ -32,6 +34,7 @@ static struct {
 		char *start;
 		size_t bytes;
 		uint64_t freed_ns;
+		struct entry *entry;
 	} mappings[HAK_HUGE_CACHE_SLOTS];
 } cache = {.lock = HAK_LOCK_OF(HAK_LOCK_CACHE)};
 
@@ -51,51 +54,72 @@ static unsigned bucket_of(uintptr_t address)
 	return (unsigned)(hash >> 40) % HAK_HUGE_BUCKETS;
 }
 
-static struct hak_lock *lock_of(unsigned bucket)
+static struct shard *shard_of(unsigned bucket)
 {
-	return &shard_locks[bucket % HAK_HUGE_SHARDS];
+	return &shards[bucket % HAK_HUGE_SHARDS];
+}
+
+/* An entry comes into its shard or leaves it. Plain sums in effect: one writer at a time. */
+static void sum_locked(struct shard *shard, uint64_t bytes, uint64_t count)
+{
+	uint64_t live = atomic_load_explicit(&shard->live_bytes, memory_order_relaxed);
+	uint64_t blocks = atomic_load_explicit(&shard->block_count, memory_order_relaxed);
+
+	HAK_ASSERT(hak_lock_is_mine(&shard->lock));
+	atomic_store_explicit(&shard->live_bytes, live + bytes, memory_order_relaxed);
+	atomic_store_explicit(&shard->block_count, blocks + count, memory_order_relaxed);
+	hak_tally_add_moved((int64_t)bytes);
 }
 
 static void registry_add(struct entry *entry)
 {
 	unsigned bucket = bucket_of(entry->address);
+	struct shard *shard = shard_of(bucket);
 
-	hak_lock_take(lock_of(bucket));
+	hak_lock_take(&shard->lock);
 	entry->next = buckets[bucket];
 	buckets[bucket] = entry;
-	hak_lock_give(lock_of(bucket));
-	atomic_fetch_add_explicit(&live_bytes, entry->map_bytes, memory_order_relaxed);
-	atomic_fetch_add_explicit(&block_count, 1, memory_order_relaxed);
-	hak_tally_add_moved((int64_t)entry->map_bytes);
+	sum_locked(shard, entry->map_bytes, 1);
+	hak_lock_give(&shard->lock);
 }
 
 /* Takes the entry of a block out; of two threads that free one block, one gets NULL. */
 static struct entry *registry_remove(uintptr_t address)
 {
 	unsigned bucket = bucket_of(address);
+	struct shard *shard = shard_of(bucket);
 	struct entry *entry = NULL;
 
-	hak_lock_take(lock_of(bucket));
+	hak_lock_take(&shard->lock);
 	for (struct entry **at = &buckets[bucket]; *at != NULL; at = &(*at)->next) {
 		if ((*at)->address == address) {
 			entry = *at;
 			*at = entry->next;
+			sum_locked(shard, -(uint64_t)entry->map_bytes, -(uint64_t)1);
 			break;
 		}
 	}
-	hak_lock_give(lock_of(bucket));
-	if (entry != NULL) {
-		atomic_fetch_sub_explicit(&live_bytes, entry->map_bytes, memory_order_relaxed);
-		atomic_fetch_sub_explicit(&block_count, 1, memory_order_relaxed);
-		hak_tally_add_moved(-(int64_t)entry->map_bytes);
-	}
+	hak_lock_give(&shard->lock);
 	return entry;
+}
+
+static void give_entry(struct entry *entry)
+{
+	hak_meta_give_array((void **)(void *)entry, ENTRY_LOG2);
+}
+
+static void unmap(const struct mapping *mapping)
+{
+	hak_os_unmap(mapping->start, mapping->bytes);
+	give_entry(mapping->entry);
 }
 
 static void cache_remove_locked(unsigned i)
 {
+	size_t have = atomic_load_explicit(&cache.bytes, memory_order_relaxed);
+
 	HAK_ASSERT(hak_lock_is_mine(&cache.lock));
-	atomic_fetch_sub_explicit(&cache.bytes, cache.mappings[i].bytes, memory_order_relaxed);
+	atomic_store_explicit(&cache.bytes, have - cache.mappings[i].bytes, memory_order_relaxed);
 	cache.mappings[i] = cache.mappings[--cache.count];
 }
 
@@ -141,7 +165,7 @@ static struct mapping cache_take(size_t bytes)
 		char *grown = hak_os_remap(mapping.start, mapping.bytes, bytes);
 
 		if (grown == NULL)
-			hak_os_unmap(mapping.start, mapping.bytes);
+			unmap(&mapping);
 		mapping.start = grown;
 		mapping.bytes = bytes;
 	}
@@ -166,32 +190,34 @@ static struct mapping cache_evict_locked(uint64_t before_ns)
 	return evicted;
 }
 
-static void cache_put(char *start, size_t bytes)
+static void cache_put(struct mapping mapping)
 {
-	struct mapping evicted = {.start = start, .bytes = bytes};
+	struct mapping evicted;
+	bool kept;
 
-	if (bytes > HAK_HUGE_CACHE_BYTES_MAX) {
-		hak_os_unmap(start, bytes);
+	if (mapping.bytes > HAK_HUGE_CACHE_BYTES_MAX) {
+		unmap(&mapping);
 		return;
 	}
 	/* Make room by the oldest, one at a time and unmapped outside the lock. */
 	do {
+		evicted.start = NULL;
 		hak_lock_take(&cache.lock);
 		size_t have = atomic_load_explicit(&cache.bytes, memory_order_relaxed);
 
-		if (cache.count < HAK_HUGE_CACHE_SLOTS &&
-		    have + bytes <= HAK_HUGE_CACHE_BYTES_MAX) {
-			cache.mappings[cache.count++] = (struct mapping){
-				.start = start, .bytes = bytes, .freed_ns = hak_os_now_ns()};
-			atomic_store_explicit(&cache.bytes, have + bytes, memory_order_relaxed);
-			evicted.start = NULL;
+		kept = cache.count < HAK_HUGE_CACHE_SLOTS &&
+		       have + mapping.bytes <= HAK_HUGE_CACHE_BYTES_MAX;
+		if (kept) {
+			cache.mappings[cache.count++] = mapping;
+			atomic_store_explicit(&cache.bytes, have + mapping.bytes,
+					      memory_order_relaxed);
 		} else {
 			evicted = cache_evict_locked(UINT64_MAX);
 		}
 		hak_lock_give(&cache.lock);
 		if (evicted.start != NULL)
-			hak_os_unmap(evicted.start, evicted.bytes);
-	} while (evicted.start != NULL);
+			unmap(&evicted);
+	} while (!kept);
 }
 
 /* Fresh memory at a multiple of `alignment`: map more, cut both ends off. */
@@ -213,33 +239,42 @@ static char *map_aligned(size_t bytes, size_t alignment)
 	return start + before;
 }
 
+/* A mapping that is made for the block. NULL: no memory. */
+static struct mapping take_fresh(size_t bytes, size_t alignment)
+{
+	struct mapping mapping = {.start = NULL, .bytes = bytes};
+
+	/* First, so that noting the block cannot fail. */
+	mapping.entry = (struct entry *)(void *)hak_meta_take_array(ENTRY_LOG2);
+	if (mapping.entry == NULL)
+		return mapping;
+	mapping.start = map_aligned(bytes, alignment);
+	if (mapping.start == NULL && hak_huge_purge(UINT64_MAX) != 0)
+		mapping.start = map_aligned(bytes, alignment);
+	if (mapping.start == NULL)
+		give_entry(mapping.entry);
+	return mapping;
+}
+
 void *hak_huge_take(size_t size, size_t alignment, bool *zeroed)
 {
 	/* No bytes at all are a page: an empty mapping would leave its address to the next. */
 	size_t bytes = round_to_pages(size == 0 ? 1 : size);
 	struct mapping mapping = {.start = NULL};
-	struct entry *entry = (struct entry *)(void *)hak_meta_take_array(ENTRY_LOG2);
 
-	if (entry == NULL)
-		return NULL;
-	*zeroed = false;
 	if (alignment <= hak_os_page_bytes())
 		mapping = cache_take(bytes);
-	if (mapping.start == NULL) {
-		mapping.start = map_aligned(bytes, alignment);
-		if (mapping.start == NULL && hak_huge_purge(UINT64_MAX) != 0)
-			mapping.start = map_aligned(bytes, alignment);
-		mapping.bytes = bytes;
-		*zeroed = true;
-	}
-	if (mapping.start == NULL) {
-		hak_meta_give_array((void **)(void *)entry, ENTRY_LOG2);
+	*zeroed = mapping.start == NULL;
+	if (*zeroed)
+		mapping = take_fresh(bytes, alignment);
+	if (mapping.start == NULL)
 		return NULL;
-	}
-	entry->address = (uintptr_t)mapping.start;
-	entry->block_bytes = bytes;
-	entry->map_bytes = mapping.bytes;
-	registry_add(entry);
+	*mapping.entry = (struct entry){
+		.address = (uintptr_t)mapping.start,
+		.block_bytes = bytes,
+		.map_bytes = mapping.bytes,
+	};
+	registry_add(mapping.entry);
 	return mapping.start;
 }
 
@@ -249,10 +284,12 @@ bool hak_huge_give(void *block)
 
 	if (entry == NULL)
 		return false;
-	size_t bytes = entry->map_bytes;
-
-	hak_meta_give_array((void **)(void *)entry, ENTRY_LOG2);
-	cache_put(block, bytes);
+	cache_put((struct mapping){
+		.start = block,
+		.bytes = entry->map_bytes,
+		.freed_ns = hak_os_now_ns(),
+		.entry = entry,
+	});
 	return true;
 }
 
@@ -261,14 +298,14 @@ bool hak_huge_bytes(const void *block, size_t *bytes)
 	unsigned bucket = bucket_of((uintptr_t)block);
 	bool found = false;
 
-	hak_lock_take(lock_of(bucket));
+	hak_lock_take(&shard_of(bucket)->lock);
 	for (const struct entry *at = buckets[bucket]; at != NULL && !found; at = at->next) {
 		if (at->address == (uintptr_t)block) {
 			*bytes = at->block_bytes;
 			found = true;
 		}
 	}
-	hak_lock_give(lock_of(bucket));
+	hak_lock_give(&shard_of(bucket)->lock);
 	return found;
 }
 
@@ -311,7 +348,7 @@ size_t hak_huge_purge(uint64_t before_ns)
 		hak_lock_give(&cache.lock);
 		if (evicted.start == NULL)
 			break;
-		hak_os_unmap(evicted.start, evicted.bytes);
+		unmap(&evicted);
 		bytes += evicted.bytes;
 	}
 	return bytes;
@@ -319,8 +356,14 @@ size_t hak_huge_purge(uint64_t before_ns)
 
 void hak_huge_count(struct hak_huge_counts *counts)
 {
-	counts->block_count = atomic_load_explicit(&block_count, memory_order_relaxed);
-	counts->live_bytes = atomic_load_explicit(&live_bytes, memory_order_relaxed);
+	counts->block_count = 0;
+	counts->live_bytes = 0;
+	for (unsigned i = 0; i < HAK_HUGE_SHARDS; i++) {
+		counts->block_count += atomic_load_explicit(&shards[i].block_count,
+							    memory_order_relaxed);
+		counts->live_bytes += atomic_load_explicit(&shards[i].live_bytes,
+							   memory_order_relaxed);
+	}
 	counts->cached_bytes = atomic_load_explicit(&cache.bytes, memory_order_relaxed);
 }
 
@@ -340,11 +383,12 @@ static bool cache_is_valid(void)
 
 bool hak_huge_is_valid(void)
 {
+	struct hak_huge_counts counts;
 	uint64_t bytes = 0, count = 0;
 	bool valid = true;
 
 	for (unsigned bucket = 0; bucket < HAK_HUGE_BUCKETS; bucket++) {
-		hak_lock_take(lock_of(bucket));
+		hak_lock_take(&shard_of(bucket)->lock);
 		for (const struct entry *at = buckets[bucket]; at != NULL; at = at->next) {
 			valid = valid && bucket_of(at->address) == bucket &&
 				at->block_bytes <= at->map_bytes &&
@@ -352,9 +396,9 @@ bool hak_huge_is_valid(void)
 			bytes += at->map_bytes;
 			count++;
 		}
-		hak_lock_give(lock_of(bucket));
+		hak_lock_give(&shard_of(bucket)->lock);
 	}
-	return valid && bytes == atomic_load_explicit(&live_bytes, memory_order_relaxed) &&
-	       count == atomic_load_explicit(&block_count, memory_order_relaxed) &&
+	hak_huge_count(&counts);
+	return valid && bytes == counts.live_bytes && count == counts.block_count &&
 	       cache_is_valid();
 }

@@ -225,7 +225,7 @@ void hak_thread_leave(struct hak_thread *thread)
 		shed_if_asked(thread);
 	hak_thread_slow_passed();
 	if (thread != NULL)
-		hak_gate_leave(&thread->pass);
+		hak_gate_leave_own(&thread->pass);
 	else
 		leave_as_visitor();
 }

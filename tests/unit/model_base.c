@@ -151,7 +151,7 @@ static void pass_through(void)
 	MODEL_CHECK(closed == 0);
 	inside--;
 	entries++;
-	hak_gate_leave(&passes[model_thread()]);
+	hak_gate_leave_own(&passes[model_thread()]);
 }
 
 /* As the fork handlers do: close, wait for each, fork, enter and leave oneself, open. */
