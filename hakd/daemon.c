@@ -1,0 +1,322 @@
+#include "daemon.h"
+
+#include "base/log.h"
+#include "serve/socket.h"
+
+#include <hak/hak.h>
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#define STRING_(x) #x
+#define STRING(x) STRING_(x)
+#define VERSION                                                                                    \
+	STRING(HAK_VERSION_MAJOR) "." STRING(HAK_VERSION_MINOR) "." STRING(HAK_VERSION_PATCH)
+
+enum socket_kind { SOCKET_CLIENT, SOCKET_CONTROL, SOCKET_METRICS, SOCKET_KINDS };
+
+static const struct {
+	const char *name; /* of systemd's FileDescriptorName=, and of the file */
+	int type;
+	mode_t mode;
+	bool unix_only;
+} sockets[SOCKET_KINDS] = {
+	[SOCKET_CLIENT] = {"client", SOCK_SEQPACKET, 0666, true},
+	[SOCKET_CONTROL] = {"control", SOCK_STREAM, 0660, true},
+	[SOCKET_METRICS] = {"metrics", SOCK_STREAM, 0666, false},
+};
+
+/* Takes a listening socket in any case. */
+static int serve(struct daemon *daemon, enum socket_kind kind, int fd)
+{
+	int error = -EEXIST;
+
+	if (kind == SOCKET_CONTROL)
+		error = http_listen(&daemon->http, fd);
+	else if (kind == SOCKET_METRICS)
+		error = http_listen(&daemon->metrics_http, fd);
+	else if (daemon->listener.fd < 0)
+		error = listener_init(&daemon->listener, daemon->base, &daemon->table, fd);
+	if (error != 0) {
+		log_say(LOG_ERR, "Cannot serve the socket '%s': %s.", sockets[kind].name,
+			strerror(-error));
+		close(fd);
+	}
+	return error;
+}
+
+static int serve_passed(struct daemon *daemon, int fd, const char *name, bool served[SOCKET_KINDS])
+{
+	for (enum socket_kind kind = 0; kind < SOCKET_KINDS; kind++) {
+		if (strcmp(name, sockets[kind].name) != 0)
+			continue;
+		if (!socket_adopt(fd, sockets[kind].type, sockets[kind].unix_only)) {
+			log_say(LOG_ERR, "The descriptor '%s' is not a socket that can serve so.",
+				name);
+			close(fd);
+			return -EINVAL;
+		}
+		served[kind] = true;
+		return serve(daemon, kind, fd);
+	}
+	log_say(LOG_WARNING, "Closed a descriptor that systemd passed as '%s'.", name);
+	close(fd);
+	return 0;
+}
+
+/* The sockets that systemd has made, by name. */
+static int adopt_sockets(struct daemon *daemon, bool served[SOCKET_KINDS])
+{
+	char **names = NULL;
+	int count = sd_listen_fds_with_names(1, &names), error = 0;
+
+	if (count < 0) {
+		log_say(LOG_ERR, "Cannot take systemd's sockets: %s.", strerror(-count));
+		return count;
+	}
+	for (int i = 0; i < count; i++) {
+		if (error == 0)
+			error = serve_passed(daemon, SD_LISTEN_FDS_START + i, names[i], served);
+		free(names[i]);
+	}
+	free(names);
+	return error;
+}
+
+static int make_socket(struct daemon *daemon, enum socket_kind kind, char *path)
+{
+	int fd, error;
+
+	if (path == NULL)
+		return -ENOMEM;
+	error = socket_listen(path, sockets[kind].type, sockets[kind].mode, &fd);
+	if (error != 0) {
+		free(path);
+		return error;
+	}
+	daemon->made[daemon->made_count++] = path;
+	return serve(daemon, kind, fd);
+}
+
+/* Those that nobody passed. The control socket first: a daemon that lives is asked there, where it
+ * does not count visitors. */
+static int make_sockets(struct daemon *daemon, const struct daemon_options *options,
+			const bool served[SOCKET_KINDS])
+{
+	static const enum socket_kind order[] = {SOCKET_CONTROL, SOCKET_CLIENT};
+	const char *folder = options->runtime_dir;
+	int error = 0;
+
+	if ((!served[SOCKET_CONTROL] || !served[SOCKET_CLIENT]) && mkdir(folder, 0755) != 0 &&
+	    errno != EEXIST) {
+		error = -errno;
+		log_say(LOG_ERR, "Cannot make the directory %s: %s.", folder, strerror(-error));
+		return error;
+	}
+	for (size_t i = 0; error == 0 && i < sizeof order / sizeof order[0]; i++) {
+		char *path = NULL;
+
+		if (served[order[i]])
+			continue;
+		if (asprintf(&path, "%s/%s", folder, sockets[order[i]].name) < 0)
+			path = NULL;
+		error = make_socket(daemon, order[i], path);
+	}
+	if (error == 0 && options->metrics_socket != NULL)
+		error = make_socket(daemon, SOCKET_METRICS, strdup(options->metrics_socket));
+	return error;
+}
+
+static void on_stop(evutil_socket_t number, short what, void *context)
+{
+	struct daemon *daemon = context;
+
+	(void)what;
+	log_say(LOG_INFO, "Stopping at %s.", number == SIGTERM ? "SIGTERM" : "SIGINT");
+	sd_notify(0, "STOPPING=1");
+	event_base_loopbreak(daemon->base);
+}
+
+static void on_departure(evutil_socket_t fd, short what, void *context)
+{
+	struct daemon *daemon = context;
+
+	(void)fd;
+	(void)what;
+	table_reap(&daemon->table, clock_now_ns());
+}
+
+/* "12 clients, 345 MiB live, soft budget 11.9 GiB". Without somebody to tell it is not found
+ * out. */
+static void notify_status(struct daemon *daemon, const char *ready)
+{
+	struct table *table = &daemon->table;
+	char status[sizeof daemon->status], live[TEXT_SIZE_BYTES];
+	char budget[TEXT_SIZE_BYTES] = "none";
+	uint64_t sum[HAK_METRIC_COUNT];
+
+	if (getenv("NOTIFY_SOCKET") == NULL)
+		return;
+	table_refresh(table, clock_now_ns());
+	table_sum(table, sum);
+	text_format_bytes(live, sum[HAK_METRIC_live_bytes]);
+	if (table->soft_budget_bytes != 0)
+		text_format_bytes(budget, table->soft_budget_bytes);
+	snprintf(status, sizeof status, "%zu client%s, %s live, soft budget %s",
+		 table->client_count, table->client_count == 1 ? "" : "s", live, budget);
+	if (ready[0] == '\0' && strcmp(status, daemon->status) == 0)
+		return;
+	strcpy(daemon->status, status);
+	sd_notifyf(0, "%sSTATUS=%s", ready, status);
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *context)
+{
+	struct daemon *daemon = context;
+
+	(void)fd;
+	(void)what;
+	table_tick(&daemon->table, clock_now_ns());
+	notify_status(daemon, "");
+}
+
+static void on_watchdog(evutil_socket_t fd, short what, void *context)
+{
+	(void)fd;
+	(void)what;
+	(void)context;
+	sd_notify(0, "WATCHDOG=1");
+}
+
+static int add_event(struct daemon *daemon, int fd, short what, event_callback_fn callback,
+		     const struct timeval *every)
+{
+	struct event *event = event_new(daemon->base, fd, what | EV_PERSIST, callback, daemon);
+
+	if (event == NULL || event_add(event, every) != 0) {
+		if (event != NULL)
+			event_free(event);
+		return -ENOMEM;
+	}
+	daemon->events[daemon->event_count++] = event;
+	return 0;
+}
+
+static int add_events(struct daemon *daemon)
+{
+	const struct timeval tick = {.tv_sec = DAEMON_TICK_SECONDS};
+	uint64_t watchdog_us;
+	int error;
+
+	error = add_event(daemon, SIGTERM, EV_SIGNAL, on_stop, NULL);
+	if (error == 0)
+		error = add_event(daemon, SIGINT, EV_SIGNAL, on_stop, NULL);
+	if (error == 0)
+		error = add_event(daemon, daemon->table.departures, EV_READ, on_departure, NULL);
+	if (error == 0)
+		error = add_event(daemon, -1, 0, on_tick, &tick);
+	if (error == 0 && sd_watchdog_enabled(0, &watchdog_us) > 0) {
+		const struct timeval half = {
+			.tv_sec = (time_t)(watchdog_us / 2 / 1000000),
+			.tv_usec = (suseconds_t)(watchdog_us / 2 % 1000000),
+		};
+
+		error = add_event(daemon, -1, 0, on_watchdog, &half);
+	}
+	if (error != 0)
+		log_say(LOG_ERR, "Cannot make the daemon's events: %s.", strerror(-error));
+	return error;
+}
+
+static void on_libevent(int severity, const char *message)
+{
+	static const int priorities[] = {LOG_DEBUG, LOG_DEBUG, LOG_WARNING, LOG_ERR};
+
+	log_say(priorities[severity & 3], "libevent: %s.", message);
+}
+
+static int init_servers(struct daemon *daemon)
+{
+	int error;
+
+	event_set_log_callback(on_libevent);
+	daemon->base = event_base_new();
+	if (daemon->base == NULL) {
+		log_say(LOG_ERR, "Cannot make an event loop.");
+		return -ENOMEM;
+	}
+	error = http_init(&daemon->http, daemon->base, control_routes, control_route_count,
+			  &daemon->control);
+	if (error == 0)
+		error = http_init(&daemon->metrics_http, daemon->base, control_metrics_routes,
+				  control_metrics_route_count, &daemon->control);
+	if (error != 0)
+		log_say(LOG_ERR, "Cannot make an HTTP server: %s.", strerror(-error));
+	return error;
+}
+
+int daemon_init(struct daemon *daemon, const struct daemon_options *options)
+{
+	bool served[SOCKET_KINDS] = {false};
+	int error;
+
+	*daemon = (struct daemon){.listener = {.fd = -1}, .table = {.departures = -1}};
+	daemon->control = (struct control){
+		.table = &daemon->table, .version = VERSION, .started = time(NULL)};
+	error = table_init(&daemon->table);
+	daemon->table.soft_budget_bytes = options->soft_budget_bytes;
+	if (error == 0)
+		error = init_servers(daemon);
+	if (error == 0)
+		error = adopt_sockets(daemon, served);
+	if (error == 0)
+		error = make_sockets(daemon, options, served);
+	if (error == 0)
+		error = add_events(daemon);
+	if (error != 0)
+		daemon_deinit(daemon);
+	return error;
+}
+
+void daemon_deinit(struct daemon *daemon)
+{
+	/* First of all: who comes now is to find no socket rather than one that is deaf. */
+	while (daemon->made_count > 0) {
+		daemon->made_count--;
+		unlink(daemon->made[daemon->made_count]);
+		free(daemon->made[daemon->made_count]);
+	}
+	while (daemon->event_count > 0)
+		event_free(daemon->events[--daemon->event_count]);
+	listener_deinit(&daemon->listener);
+	http_deinit(&daemon->http);
+	http_deinit(&daemon->metrics_http);
+	table_deinit(&daemon->table);
+	if (daemon->base != NULL)
+		event_base_free(daemon->base);
+	daemon->base = NULL;
+}
+
+int daemon_run(struct daemon *daemon)
+{
+	char budget[TEXT_SIZE_BYTES] = "none";
+
+	/* Whoever hangs up while it is answered has its error from write(2). */
+	signal(SIGPIPE, SIG_IGN);
+	if (daemon->table.soft_budget_bytes != 0)
+		text_format_bytes(budget, daemon->table.soft_budget_bytes);
+	log_say(LOG_INFO, "hakd " VERSION " is ready; soft budget of each process: %s.", budget);
+	notify_status(daemon, "READY=1\n");
+	if (event_base_dispatch(daemon->base) < 0) {
+		log_say(LOG_ERR, "The event loop has failed.");
+		return -EIO;
+	}
+	return 0;
+}

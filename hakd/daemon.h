@@ -1,0 +1,43 @@
+/* daemon.h - hakd as a whole: the sockets, the table of clients and the loop that serves them.
+ *
+ * One thread, one event loop. Sockets come from systemd by name (client, control, metrics), or are
+ * made below the runtime directory; those that were made here are removed at a clean stop.
+ */
+#ifndef HAKD_DAEMON_H
+#define HAKD_DAEMON_H
+
+#include "fleet/table.h"
+#include "serve/control.h"
+#include "serve/http.h"
+#include "serve/listener.h"
+
+#define DAEMON_TICK_SECONDS 2
+
+struct daemon_options {
+	const char *runtime_dir;
+	const char *metrics_socket; /* a path, or NULL: none */
+	uint64_t soft_budget_bytes; /* 0: none */
+};
+
+struct daemon {
+	struct event_base *base;
+	struct table table;
+	struct control control;
+	struct listener listener;
+	struct http http;	  /* control */
+	struct http metrics_http; /* metrics */
+	struct event *events[5];  /* signals, departures, tick, watchdog */
+	size_t event_count;
+	char *made[3]; /* paths of the sockets that were made here */
+	size_t made_count;
+	char status[128]; /* as the service manager knows it */
+};
+
+/* 0, or a negative errno that has been said. */
+int daemon_init(struct daemon *daemon, const struct daemon_options *options);
+void daemon_deinit(struct daemon *daemon);
+
+/* Serves until SIGTERM or SIGINT. 0 or a negative errno. */
+int daemon_run(struct daemon *daemon);
+
+#endif

@@ -1,0 +1,268 @@
+#include "fleet/client.h"
+
+#include "proto/page.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#define SEALS_NEEDED (F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL)
+#define SEALS_REFUSED (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)
+
+#define READ_TRIES_MAX 3
+
+/* /proc/PID/statm costs more than the page itself, so it is not read for every copy. */
+#define MEMORY_AGE_NS_MAX CLOCK_SECOND_NS
+
+/* No heap counts so far: at 2^53 doubles, and so Prometheus, stop counting by ones. */
+#define COUNTER_MAX ((uint64_t)1 << 53)
+
+const char *client_refuse_page(int memfd, uint32_t superslab_count)
+{
+	int seals = fcntl(memfd, F_GET_SEALS);
+	struct statfs filesystem;
+	struct stat status;
+
+	if (seals < 0)
+		return "the descriptor is no memfd";
+	if ((seals & SEALS_NEEDED) != SEALS_NEEDED)
+		return "the memfd is not sealed";
+	if ((seals & SEALS_REFUSED) != 0)
+		return "the memfd is sealed against writing";
+	if ((fcntl(memfd, F_GETFL) & O_ACCMODE) != O_RDWR)
+		return "the memfd is not open for reading and writing";
+	/* A memfd of huge pages has the seals too, and its reads can fail for want of one. */
+	if (fstatfs(memfd, &filesystem) != 0 || filesystem.f_type != TMPFS_MAGIC)
+		return "the memfd has huge pages";
+	if (fstat(memfd, &status) != 0 || !S_ISREG(status.st_mode) ||
+	    (uint64_t)status.st_size != hak_page_bytes(superslab_count))
+		return "the memfd has not the size that the hello gives it";
+	return NULL;
+}
+
+static int write_words(const struct client *client, const void *bytes, size_t count, off_t offset)
+{
+	ssize_t written = pwrite(client->memfd, bytes, count, HAK_PAGE_MAILBOX + offset);
+
+	if (written < 0)
+		return -errno;
+	return (size_t)written == count ? 0 : -EIO;
+}
+
+/* Odd sequence, words, even sequence: three calls, so that no reader sees them in another order. */
+static int write_mailbox(struct client *client)
+{
+	uint8_t bytes[HAK_MAILBOX_BYTES];
+	int error;
+
+	client->mailbox.sequence |= 1;
+	hak_mailbox_encode(&client->mailbox, bytes);
+	error = write_words(client, bytes, 8, HAK_MAILBOX_SEQUENCE);
+	if (error == 0)
+		error = write_words(client, bytes + 8, sizeof bytes - 8, 8);
+	client->mailbox.sequence++;
+	hak_mailbox_encode(&client->mailbox, bytes);
+	if (error == 0)
+		error = write_words(client, bytes, 8, HAK_MAILBOX_SEQUENCE);
+	return error;
+}
+
+/* A page that an earlier daemon has written goes on where that one ended: a number that the client
+ * has seen must not come back with another meaning. Of a new page all words are 0. */
+static int open_mailbox(struct client *client, uint64_t soft_budget_bytes,
+			uint64_t hard_budget_bytes)
+{
+	uint8_t bytes[HAK_MAILBOX_BYTES];
+	struct hak_mailbox found;
+	ssize_t count = pread(client->memfd, bytes, sizeof bytes, HAK_PAGE_MAILBOX);
+
+	if (count != (ssize_t)sizeof bytes)
+		return count < 0 ? -errno : -EIO;
+	hak_mailbox_decode(bytes, &found);
+	client->mailbox = (struct hak_mailbox){
+		.sequence = found.sequence,
+		.daemon_seen = found.daemon_seen + 1,
+		.epoch = found.epoch + 1,
+		.soft_budget_bytes = soft_budget_bytes,
+		.hard_budget_bytes = hard_budget_bytes,
+		.trim_request = found.trim_request,
+	};
+	return write_mailbox(client);
+}
+
+int client_new(const struct client_papers *papers, const struct process_identity *identity,
+	       uint64_t soft_budget_bytes, uint64_t hard_budget_bytes, struct client **result)
+{
+	struct client *client = calloc(1, sizeof *client);
+	struct stat status;
+	int error;
+
+	if (client == NULL)
+		return -ENOMEM;
+	client->pid = papers->pid;
+	client->uid = papers->uid;
+	client->pidfd = papers->pidfd;
+	client->memfd = papers->memfd;
+	client->hello = papers->hello;
+	client->identity = *identity;
+	client->plausible = true;
+	client->registered = time(NULL);
+	client->registered_ns = client->checked_ns = clock_now_ns();
+	error = fstat(client->memfd, &status) != 0
+			? -errno
+			: open_mailbox(client, soft_budget_bytes, hard_budget_bytes);
+	if (error != 0) {
+		free(client);
+		return error;
+	}
+	client->device = status.st_dev;
+	client->inode = status.st_ino;
+	*result = client;
+	return 0;
+}
+
+void client_free(struct client *client)
+{
+	if (client == NULL)
+		return;
+	close(client->memfd);
+	close(client->pidfd);
+	free(client);
+}
+
+static bool read_sequence(const struct client *client, uint64_t *sequence)
+{
+	bool whole = pread(client->memfd, sequence, 8, HAK_PAGE_TELEMETRY) == 8;
+
+	*sequence = le64toh(*sequence);
+	return whole;
+}
+
+/* One copy that was not written meanwhile. */
+static bool read_telemetry(const struct client *client, uint8_t bytes[HAK_TELEMETRY_BYTES])
+{
+	for (int i = 0; i < READ_TRIES_MAX; i++) {
+		uint64_t before = 0, after = 0;
+
+		if (read_sequence(client, &before) && before % 2 == 0 &&
+		    pread(client->memfd, bytes, HAK_TELEMETRY_BYTES, HAK_PAGE_TELEMETRY) ==
+			    HAK_TELEMETRY_BYTES &&
+		    read_sequence(client, &after) && before == after)
+			return true;
+	}
+	return false;
+}
+
+/* What a heap holds lies in its address space; of less than the address space nothing can be said,
+ * since what a program has asked for and not touched is live too. */
+static bool claim_fits(const struct hak_telemetry *claim, uint64_t virtual_bytes)
+{
+	uint64_t bytes = group_add(claim->live_bytes, claim->cached_bytes);
+
+	bytes = group_add(bytes, claim->free_bytes);
+	bytes = group_add(bytes, claim->lazyfree_bytes);
+	bytes = group_add(bytes, claim->metadata_bytes);
+	return virtual_bytes == 0 || (bytes <= virtual_bytes && claim->huge_bytes <= virtual_bytes);
+}
+
+static bool claim_is_plausible(struct client *client, const struct hak_telemetry *claim,
+			       uint64_t now_ns)
+{
+	if (claim->superslab_open_count > client->hello.superslab_count ||
+	    claim->superslab_peak_count > client->hello.superslab_count)
+		return false;
+	for (enum hak_metric i = 0; i < HAK_METRIC_COUNT; i++)
+		if (group_metric_is_counter(i) && claim->metrics[i] >= COUNTER_MAX)
+			return false;
+	if (now_ns - client->memory_read_ns > MEMORY_AGE_NS_MAX ||
+	    !claim_fits(claim, client->memory.virtual_bytes)) {
+		process_read_memory(client->pid, &client->memory);
+		client->memory_read_ns = now_ns;
+	}
+	return claim_fits(claim, client->memory.virtual_bytes);
+}
+
+static void count_claim(struct client *client)
+{
+	for (enum hak_metric i = 0; i < HAK_METRIC_COUNT; i++) {
+		uint64_t claimed = client->telemetry.metrics[i];
+
+		if (!group_metric_is_counter(i))
+			client->counted[i] = client->plausible ? claimed : 0;
+		else if (client->plausible && claimed > client->counted[i])
+			client->counted[i] = claimed;
+	}
+}
+
+enum client_read client_refresh(struct client *client, uint64_t now_ns)
+{
+	bool was_plausible = client->plausible;
+	uint8_t bytes[HAK_TELEMETRY_BYTES];
+	struct hak_telemetry claim;
+	bool empty = true;
+
+	if (!read_telemetry(client, bytes))
+		return CLIENT_READ_TORN;
+	for (size_t i = 0; i < sizeof bytes && empty; i++)
+		empty = bytes[i] == 0;
+	if (empty) {
+		/* Registered, and nothing published yet. */
+		claim_is_plausible(client, &client->telemetry, now_ns);
+		return CLIENT_READ_OK;
+	}
+	client->plausible = hak_telemetry_decode(bytes, &claim);
+	if (client->plausible) {
+		client->plausible = claim_is_plausible(client, &claim, now_ns);
+		client->telemetry = claim;
+	}
+	count_claim(client);
+	return was_plausible && !client->plausible ? CLIENT_READ_IMPLAUSIBLE : CLIENT_READ_OK;
+}
+
+int client_tick(struct client *client)
+{
+	uint8_t bytes[HAK_MAILBOX_BYTES];
+
+	client->mailbox.daemon_seen++;
+	hak_mailbox_encode(&client->mailbox, bytes);
+	return write_words(client, bytes + HAK_MAILBOX_DAEMON_SEEN, 8, HAK_MAILBOX_DAEMON_SEEN);
+}
+
+int client_trim(struct client *client, uint64_t target_bytes)
+{
+	client->mailbox.trim_request++;
+	client->mailbox.trim_target_bytes = target_bytes;
+	client->mailbox.epoch++;
+	return write_mailbox(client);
+}
+
+bool client_maps_page(struct client *client, uint64_t now_ns)
+{
+	client->checked_ns = now_ns;
+	return process_maps_memfd(client->pid, client->device, client->inode) != PROCESS_MAPS_NO;
+}
+
+double client_age_seconds(const struct client *client, uint64_t now_ns)
+{
+	uint64_t since_ns = client->telemetry.updated_ns;
+
+	if (since_ns == 0)
+		since_ns = client->registered_ns;
+	/* A stamp from the future, or of another time namespace, is as good as now. */
+	return since_ns < now_ns ? (double)((now_ns - since_ns) / 1000000) / 1000 : 0;
+}
+
+bool client_is_valid(const struct client *client)
+{
+	return client->pid > 0 && client->memfd >= 0 && client->pidfd >= 0 &&
+	       client->group != NULL && client->account != NULL &&
+	       client->mailbox.sequence % 2 == 0 &&
+	       client->hello.superslab_count <= HAK_PAGE_SUPERSLABS_MAX;
+}

@@ -1,0 +1,92 @@
+/* client.h - one registered process: its memfd, who it is, and its numbers as last believed.
+ *
+ * The memfd is the client's to scribble on: it is read and written with pread(2) and pwrite(2) and
+ * never mapped, every copy is taken once and then judged, and whatever it says counts for this
+ * client alone. Two sets of numbers:
+ *
+ *   telemetry   the last copy that was whole: what the client claims
+ *   counted     what its group's sums take: the claim while it is plausible. Counters never fall;
+ *               the gauges of a claim that cannot be true are 0.
+ *
+ * Owns its memfd and its pidfd. One thread. Nothing here waits: tmpfs answers at once.
+ */
+#ifndef HAKD_FLEET_CLIENT_H
+#define HAKD_FLEET_CLIENT_H
+
+#include "fleet/groups.h"
+#include "fleet/process.h"
+#include "proto/hello.h"
+#include "proto/mailbox.h"
+#include "proto/telemetry.h"
+
+#include <sys/queue.h>
+
+struct account; /* table.h: what the clients of a user share */
+
+struct client {
+	UT_hash_handle hh;	   /* by pid, in table.h */
+	TAILQ_ENTRY(client) queue; /* whose address space is looked at next, in table.h */
+	struct group *group;
+	struct account *account;
+	pid_t pid;
+	uid_t uid;
+	int pidfd;
+	int memfd;
+	dev_t device; /* of the memfd: with its inode, what /proc/PID/maps shows */
+	ino_t inode;
+	struct process_identity identity;
+	struct hak_hello hello;
+	struct hak_mailbox mailbox; /* as written */
+	struct hak_telemetry telemetry;
+	uint64_t counted[HAK_METRIC_COUNT];
+	struct process_memory memory;
+	uint64_t memory_read_ns;
+	uint64_t checked_ns; /* when its address space was looked at */
+	uint64_t registered_ns;
+	time_t registered;
+	bool plausible;
+};
+
+/* What a client brings: the descriptors, and what the kernel said of the peer. */
+struct client_papers {
+	struct hak_hello hello;
+	pid_t pid;
+	uid_t uid;
+	int pidfd;
+	int memfd;
+};
+
+/* NULL where the descriptor is a page as page.h says, else the sentence that says why not. */
+const char *client_refuse_page(int memfd, uint32_t superslab_count);
+
+/* Takes the two descriptors where it succeeds: *client is to be freed with client_free. 0, -ENOMEM,
+ * or the errno of a page that cannot be written. */
+int client_new(const struct client_papers *papers, const struct process_identity *identity,
+	       uint64_t soft_budget_bytes, uint64_t hard_budget_bytes, struct client **client);
+void client_free(struct client *client);
+
+enum client_read {
+	CLIENT_READ_OK,
+	CLIENT_READ_TORN,	 /* it was being written all the time: the last good copy stays */
+	CLIENT_READ_IMPLAUSIBLE, /* from now on; only the first time in a row is told */
+};
+
+/* Takes a new copy of its numbers and judges them. */
+enum client_read client_refresh(struct client *client, uint64_t now_ns);
+
+/* "The daemon lives": to be called every 2 s. 0, or a negative errno: the page is of no use. */
+int client_tick(struct client *client);
+
+/* Asks the client to give memory back, `target_bytes` at most, 0 for all. 0 or a negative errno;
+ * the number of the request is then in mailbox.trim_request. */
+int client_trim(struct client *client, uint64_t target_bytes);
+
+/* False: the process has another address space since (exec), or none. */
+bool client_maps_page(struct client *client, uint64_t now_ns);
+
+/* Seconds since it last wrote; since its registration if it never did. */
+double client_age_seconds(const struct client *client, uint64_t now_ns);
+
+bool client_is_valid(const struct client *client);
+
+#endif

@@ -1,0 +1,99 @@
+#include "fleet/groups.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { GAUGE, COUNTER };
+
+static const char kinds[HAK_METRIC_COUNT] = {
+#define METRIC(kind, field, family, labels, help) kind,
+#include "proto/metrics.def"
+#undef METRIC
+};
+
+bool group_metric_is_counter(enum hak_metric metric)
+{
+	return kinds[metric] == COUNTER;
+}
+
+static void drop(struct groups *groups, struct group *group)
+{
+	HASH_DEL(groups->by_name, group);
+	groups->count--;
+	free(group);
+}
+
+void groups_deinit(struct groups *groups)
+{
+	struct group *group, *next;
+
+	HASH_ITER(hh, groups->by_name, group, next)
+	{
+		drop(groups, group);
+	}
+}
+
+static struct group *find(struct groups *groups, const char *name)
+{
+	struct group *group;
+
+	HASH_FIND_STR(groups->by_name, name, group);
+	return group;
+}
+
+struct group *groups_join(struct groups *groups, const char *name)
+{
+	struct group *group = find(groups, name);
+
+	/* The last place is kept for "other". */
+	if (group == NULL && groups->count >= GROUPS_MAX - 1) {
+		name = GROUP_OTHER;
+		group = find(groups, name);
+	}
+	if (group == NULL) {
+		group = calloc(1, sizeof *group);
+		if (group == NULL)
+			return NULL;
+		snprintf(group->name, sizeof group->name, "%s", name);
+		HASH_ADD_STR(groups->by_name, name, group);
+		groups->count++;
+	}
+	group->process_count++;
+	return group;
+}
+
+void group_fold(struct group *group, const uint64_t counted[HAK_METRIC_COUNT])
+{
+	for (enum hak_metric i = 0; i < HAK_METRIC_COUNT; i++)
+		if (group_metric_is_counter(i))
+			group->departed[i] = group_add(group->departed[i], counted[i]);
+}
+
+void group_leave(struct group *group, const uint64_t counted[HAK_METRIC_COUNT], uint64_t now_ns)
+{
+	group_fold(group, counted);
+	if (--group->process_count == 0)
+		group->empty_since_ns = now_ns;
+}
+
+void groups_expire(struct groups *groups, uint64_t now_ns)
+{
+	struct group *group, *next;
+
+	HASH_ITER(hh, groups->by_name, group, next)
+	{
+		if (group->process_count == 0 && now_ns - group->empty_since_ns > GROUPS_LINGER_NS)
+			drop(groups, group);
+	}
+}
+
+static int by_name(const struct group *a, const struct group *b)
+{
+	return strcmp(a->name, b->name);
+}
+
+void groups_sort(struct groups *groups)
+{
+	HASH_SORT(groups->by_name, by_name);
+}

@@ -1,0 +1,62 @@
+/* groups.h - clients under one name: what Prometheus sees instead of processes.
+ *
+ * A group is made by its first member. What its departed members had counted stays with it, so
+ * that counters never fall; GROUPS_LINGER_NS after the last member has gone the group goes too, and
+ * its series simply end. There are at most GROUPS_MAX; whoever comes then is in "other".
+ *
+ *   count of a group's counter = sum over members' `counted` + departed
+ */
+#ifndef HAKD_FLEET_GROUPS_H
+#define HAKD_FLEET_GROUPS_H
+
+#include "base/clock.h"
+#include "proto/telemetry.h"
+
+#include <stddef.h>
+
+#include <uthash.h>
+
+#define GROUPS_MAX 200
+#define GROUPS_LINGER_NS (3600 * CLOCK_SECOND_NS)
+#define GROUP_OTHER "other"
+
+struct group {
+	UT_hash_handle hh; /* by name */
+	char name[128];
+	size_t process_count;
+	uint64_t empty_since_ns;
+	uint64_t departed[HAK_METRIC_COUNT]; /* of counters; 0 for gauges */
+	uint64_t sum[HAK_METRIC_COUNT];	     /* as table_sum left it */
+};
+
+struct groups {
+	struct group *by_name;
+	size_t count;
+};
+
+void groups_deinit(struct groups *groups);
+
+/* The group of that name, or "other", with one member more. NULL: no memory. */
+struct group *groups_join(struct groups *groups, const char *name);
+
+/* One member less; what it had counted stays. */
+void group_leave(struct group *group, const uint64_t counted[HAK_METRIC_COUNT], uint64_t now_ns);
+
+/* Only its counters: the process stays, with a heap that begins anew. */
+void group_fold(struct group *group, const uint64_t counted[HAK_METRIC_COUNT]);
+
+/* Drops groups that have been empty for long. */
+void groups_expire(struct groups *groups, uint64_t now_ns);
+
+/* By name, in the byte order: the order in which everything lists them. */
+void groups_sort(struct groups *groups);
+
+bool group_metric_is_counter(enum hak_metric metric);
+
+/* Numbers of clients may be anything: sums stop at the largest number instead of turning over. */
+static inline uint64_t group_add(uint64_t a, uint64_t b)
+{
+	return a + b < a ? UINT64_MAX : a + b;
+}
+
+#endif

@@ -1,0 +1,415 @@
+#include "fleet/table.h"
+
+#include "base/log.h"
+#include "base/text.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define REAP_MAX 64 /* in one turn of the loop */
+#define FDS_PER_CLIENT 2
+#define FDS_OF_ITS_OWN 512 /* sockets, connections, files that are read */
+
+/* As many descriptors as the system lets us have: each client is two of them. */
+static size_t raise_descriptors(void)
+{
+	struct rlimit limit;
+	size_t count;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+		return TABLE_CLIENTS_MAX;
+	limit.rlim_cur = limit.rlim_max;
+	if (limit.rlim_cur > FDS_PER_CLIENT * TABLE_CLIENTS_MAX + FDS_OF_ITS_OWN)
+		limit.rlim_cur = FDS_PER_CLIENT * TABLE_CLIENTS_MAX + FDS_OF_ITS_OWN;
+	setrlimit(RLIMIT_NOFILE, &limit);
+	getrlimit(RLIMIT_NOFILE, &limit);
+	if (limit.rlim_cur >= FDS_PER_CLIENT * TABLE_CLIENTS_MAX + FDS_OF_ITS_OWN)
+		return TABLE_CLIENTS_MAX;
+	count = limit.rlim_cur > FDS_OF_ITS_OWN ? (limit.rlim_cur - FDS_OF_ITS_OWN) / FDS_PER_CLIENT
+						: 0;
+	log_say(LOG_WARNING, "RLIMIT_NOFILE is %llu, which is enough for %zu clients.",
+		(unsigned long long)limit.rlim_cur, count);
+	return count;
+}
+
+int table_init(struct table *table)
+{
+	*table = (struct table){.departures = -1};
+	TAILQ_INIT(&table->queue);
+	table->clients_max = raise_descriptors();
+	table->departures = epoll_create1(EPOLL_CLOEXEC);
+	if (table->departures < 0) {
+		int error = -errno;
+
+		log_say(LOG_ERR, "Cannot make an epoll descriptor: %s.", strerror(-error));
+		return error;
+	}
+	return 0;
+}
+
+static void drop(struct table *table, struct client *client, uint64_t now_ns)
+{
+	/* Closing the pidfd is what takes it out of `departures`, as nobody else has it. */
+	group_leave(client->group, client->counted, now_ns);
+	client->account->client_count--;
+	HASH_DEL(table->by_pid, client);
+	TAILQ_REMOVE(&table->queue, client, queue);
+	table->client_count--;
+	client_free(client);
+}
+
+void table_deinit(struct table *table)
+{
+	struct client *client, *next_client;
+	struct account *account, *next_account;
+
+	HASH_ITER(hh, table->by_pid, client, next_client)
+	{
+		drop(table, client, 0);
+	}
+	HASH_ITER(hh, table->accounts, account, next_account)
+	{
+		HASH_DEL(table->accounts, account);
+		free(account);
+	}
+	groups_deinit(&table->groups);
+	if (table->departures >= 0)
+		close(table->departures);
+	table->departures = -1;
+}
+
+const char *table_registration_text(enum registration registration)
+{
+	static const char *const texts[REGISTRATION_COUNT] = {"accepted", "limit", "invalid",
+							      "version"};
+
+	return texts[registration];
+}
+
+void table_count(struct table *table, enum registration registration)
+{
+	table->registrations[registration]++;
+}
+
+/* /etc/passwd alone: a directory service may be far away, and the daemon has one thread. */
+static void name_user(struct account *account)
+{
+	FILE *passwd = fopen("/etc/passwd", "re");
+	const struct passwd *entry;
+
+	snprintf(account->user, sizeof account->user, "%u", account->uid);
+	if (passwd == NULL)
+		return;
+	while ((entry = fgetpwent(passwd)) != NULL) {
+		if (entry->pw_uid == account->uid) {
+			text_clean(account->user, sizeof account->user, entry->pw_name,
+				   strlen(entry->pw_name));
+			break;
+		}
+	}
+	fclose(passwd);
+}
+
+static struct account *find_account(struct table *table, uid_t uid, uint64_t now_ns)
+{
+	struct account *account;
+
+	HASH_FIND(hh, table->accounts, &uid, sizeof uid, account);
+	if (account != NULL)
+		return account;
+	/* A user who owns many others (user namespaces) does not keep root out. */
+	if (HASH_COUNT(table->accounts) >= ACCOUNTS_MAX && uid != 0)
+		return NULL;
+	account = calloc(1, sizeof *account);
+	if (account == NULL)
+		return NULL;
+	account->uid = uid;
+	account->tokens = ACCOUNT_BURST;
+	account->filled_ns = now_ns;
+	name_user(account);
+	HASH_ADD(hh, table->accounts, uid, sizeof account->uid, account);
+	return account;
+}
+
+static void fill(struct account *account, uint64_t now_ns)
+{
+	account->tokens += (double)(now_ns - account->filled_ns) * ACCOUNT_RATE / 1e9;
+	account->filled_ns = now_ns;
+	if (account->tokens > ACCOUNT_BURST)
+		account->tokens = ACCOUNT_BURST;
+}
+
+bool table_admit(struct table *table, uid_t uid, uint64_t now_ns)
+{
+	struct account *account = find_account(table, uid, now_ns);
+
+	if (account == NULL)
+		return false;
+	if (uid == 0)
+		return true;
+	fill(account, now_ns);
+	if (account->tokens < 1)
+		return false;
+	account->tokens -= 1;
+	return true;
+}
+
+static void forget_accounts(struct table *table, uint64_t now_ns)
+{
+	struct account *account, *next;
+
+	HASH_ITER(hh, table->accounts, account, next)
+	{
+		fill(account, now_ns);
+		if (account->client_count == 0 && account->tokens >= ACCOUNT_BURST) {
+			HASH_DEL(table->accounts, account);
+			free(account);
+		}
+	}
+}
+
+static bool has_ended(int pidfd)
+{
+	struct pollfd ended = {.fd = pidfd, .events = POLLIN};
+
+	return poll(&ended, 1, 0) != 0;
+}
+
+/* The same page again (the client had lost sight of us): what it has counted is not counted twice,
+ * so it begins where it was. Another page is another heap, and what the old one counted stays. */
+static void replace(struct table *table, struct client *old, struct client *client, uint64_t now_ns)
+{
+	if (old->device == client->device && old->inode == client->inode) {
+		memcpy(client->counted, old->counted, sizeof client->counted);
+		client->telemetry = old->telemetry;
+		memset(old->counted, 0, sizeof old->counted);
+	}
+	drop(table, old, now_ns);
+}
+
+static bool watch(struct table *table, struct client *client)
+{
+	struct epoll_event event = {.events = EPOLLIN, .data.ptr = client};
+
+	return epoll_ctl(table->departures, EPOLL_CTL_ADD, client->pidfd, &event) == 0;
+}
+
+/* Everything that is left to do once nothing can be refused any more. */
+static void enter(struct table *table, struct client *client)
+{
+	client->account->client_count++;
+	HASH_ADD(hh, table->by_pid, pid, sizeof client->pid, client);
+	TAILQ_INSERT_TAIL(&table->queue, client, queue);
+	table->client_count++;
+}
+
+/* Makes *client of the papers, or says why not. The descriptors are the client's once there is
+ * one. */
+static enum registration admit(struct table *table, const struct client_papers *papers,
+			       const struct process_identity *identity, uint64_t now_ns,
+			       struct client **result, const char **why)
+{
+	struct client *old = table_find(table, papers->pid);
+	struct account *account = find_account(table, papers->uid, now_ns);
+	struct client *client;
+
+	*why = client_refuse_page(papers->memfd, papers->hello.superslab_count);
+	if (*why != NULL)
+		return REGISTRATION_INVALID;
+	*why = "there are as many clients already as there may be";
+	if (account == NULL || (old == NULL && table->client_count >= table->clients_max))
+		return REGISTRATION_LIMIT;
+	*why = "its user has as many clients already as one may have";
+	if (papers->uid != 0 && account->client_count >= ACCOUNT_CLIENTS_MAX &&
+	    (old == NULL || old->account != account))
+		return REGISTRATION_LIMIT;
+	*why = "its memfd cannot be written";
+	if (client_new(papers, identity, table->soft_budget_bytes, table->hard_budget_bytes,
+		       &client) != 0)
+		return REGISTRATION_INVALID;
+	*why = "there is no memory for it, or no place to watch it";
+	client->account = account;
+	client->group = groups_join(&table->groups, identity->group);
+	if (client->group == NULL || !watch(table, client)) {
+		if (client->group != NULL)
+			group_leave(client->group, client->counted, now_ns);
+		/* The caller still has the descriptors then. */
+		free(client);
+		return REGISTRATION_LIMIT;
+	}
+	*result = client;
+	return REGISTRATION_ACCEPTED;
+}
+
+enum registration table_register(struct table *table, const struct client_papers *papers,
+				 uint64_t now_ns, const char **why)
+{
+	struct process_identity identity;
+	enum registration registration;
+	struct client *client = NULL, *old;
+
+	/* The order matters: while the process had not ended after /proc was read, the pid was its
+	 * own. One that has ended is a client no more, and did nothing wrong. */
+	*why = "";
+	if (!process_identify(papers->pid, &identity) || has_ended(papers->pidfd))
+		registration = REGISTRATION_ACCEPTED;
+	else
+		registration = admit(table, papers, &identity, now_ns, &client, why);
+	if (client == NULL) {
+		close(papers->memfd);
+		close(papers->pidfd);
+		return registration;
+	}
+	old = table_find(table, client->pid);
+	if (old != NULL)
+		replace(table, old, client, now_ns);
+	enter(table, client);
+	return REGISTRATION_ACCEPTED;
+}
+
+struct client *table_find(struct table *table, pid_t pid)
+{
+	struct client *client;
+
+	HASH_FIND(hh, table->by_pid, &pid, sizeof pid, client);
+	return client;
+}
+
+struct client *table_trim(struct table *table, pid_t pid, uint64_t target_bytes, uint64_t now_ns)
+{
+	struct client *client = table_find(table, pid);
+
+	if (client == NULL)
+		return NULL;
+	if (client_maps_page(client, now_ns) && client_trim(client, target_bytes) == 0)
+		return client;
+	drop(table, client, now_ns);
+	return NULL;
+}
+
+void table_reap(struct table *table, uint64_t now_ns)
+{
+	struct epoll_event events[REAP_MAX];
+	int count = epoll_wait(table->departures, events, REAP_MAX, 0);
+
+	for (int i = 0; i < count; i++) {
+		struct client *client = events[i].data.ptr;
+
+		/* Its last words: a process that has ended writes no more, but may have since. */
+		client_refresh(client, now_ns);
+		drop(table, client, now_ns);
+	}
+}
+
+static void check_some(struct table *table, uint64_t now_ns)
+{
+	for (int i = 0; i < TABLE_CHECKS_MAX; i++) {
+		struct client *client = TAILQ_FIRST(&table->queue);
+
+		if (client == NULL || now_ns - client->checked_ns < TABLE_CHECK_NS)
+			return;
+		if (!client_maps_page(client, now_ns)) {
+			log_say(LOG_DEBUG, "Process %d has another address space: dropped.",
+				client->pid);
+			drop(table, client, now_ns);
+			continue;
+		}
+		TAILQ_REMOVE(&table->queue, client, queue);
+		TAILQ_INSERT_TAIL(&table->queue, client, queue);
+	}
+}
+
+void table_tick(struct table *table, uint64_t now_ns)
+{
+	struct client *client, *next;
+
+	HASH_ITER(hh, table->by_pid, client, next)
+	{
+		int error = client_tick(client);
+
+		if (error != 0) {
+			log_say(LOG_DEBUG, "The page of process %d cannot be written: %s.",
+				client->pid, strerror(-error));
+			drop(table, client, now_ns);
+		}
+	}
+	check_some(table, now_ns);
+	groups_expire(&table->groups, now_ns);
+	forget_accounts(table, now_ns);
+}
+
+void table_refresh(struct table *table, uint64_t now_ns)
+{
+	struct client *client, *next;
+
+	if (table->refreshed_ns != 0 && now_ns - table->refreshed_ns < TABLE_REFRESH_NS)
+		return;
+	HASH_ITER(hh, table->by_pid, client, next)
+	{
+		enum client_read read = client_refresh(client, now_ns);
+
+		table->torn_total += read == CLIENT_READ_TORN;
+		table->implausible_total += read == CLIENT_READ_IMPLAUSIBLE;
+	}
+	table->refreshed_ns = now_ns;
+	table->scan_seconds = (double)(clock_now_ns() - now_ns) / 1e9;
+}
+
+void table_sum(struct table *table, uint64_t sum[HAK_METRIC_COUNT])
+{
+	struct client *client, *next_client;
+	struct group *group, *next_group;
+
+	HASH_ITER(hh, table->groups.by_name, group, next_group)
+	{
+		memcpy(group->sum, group->departed, sizeof group->sum);
+	}
+	HASH_ITER(hh, table->by_pid, client, next_client)
+	{
+		for (enum hak_metric i = 0; i < HAK_METRIC_COUNT; i++)
+			client->group->sum[i] = group_add(client->group->sum[i],
+							  client->counted[i]);
+	}
+	memset(sum, 0, sizeof *sum * HAK_METRIC_COUNT);
+	HASH_ITER(hh, table->groups.by_name, group, next_group)
+	{
+		for (enum hak_metric i = 0; i < HAK_METRIC_COUNT; i++)
+			sum[i] = group_add(sum[i], group->sum[i]);
+	}
+	groups_sort(&table->groups);
+}
+
+static int by_live_bytes(const struct client *a, const struct client *b)
+{
+	if (a->telemetry.live_bytes != b->telemetry.live_bytes)
+		return a->telemetry.live_bytes < b->telemetry.live_bytes ? 1 : -1;
+	return a->pid < b->pid ? -1 : 1;
+}
+
+void table_sort(struct table *table)
+{
+	HASH_SORT(table->by_pid, by_live_bytes);
+}
+
+bool table_is_valid(const struct table *table)
+{
+	const struct client *client;
+	size_t count = 0;
+
+	TAILQ_FOREACH(client, &table->queue, queue)
+	{
+		count++;
+		if (!client_is_valid(client))
+			return false;
+	}
+	return count == table->client_count && count == HASH_COUNT(table->by_pid) &&
+	       HASH_COUNT(table->groups.by_name) == table->groups.count &&
+	       table->groups.count <= GROUPS_MAX;
+}

@@ -1,0 +1,276 @@
+#include "serve/control.h"
+
+#include "base/log.h"
+#include "serve/metrics.h"
+
+#include <event2/buffer.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char *const metric_names[HAK_METRIC_COUNT] = {
+#define METRIC(kind, field, family, labels, help) #field,
+#include "proto/metrics.def"
+#undef METRIC
+};
+
+/* JSON's integers are signed here; what is larger is a client's nonsense. */
+static json_t *integer(uint64_t number)
+{
+	return json_integer(number > INT64_MAX ? INT64_MAX : (json_int_t)number);
+}
+
+static void set_time(json_t *object, const char *key, time_t when)
+{
+	char text[TEXT_TIME_BYTES];
+
+	text_format_time(text, when);
+	json_object_set_new(object, key, json_string(text));
+}
+
+static void refresh(struct control *control)
+{
+	table_refresh(control->table, clock_now_ns());
+}
+
+static json_t *registrations_json(const struct table *table)
+{
+	json_t *object = json_object();
+
+	for (enum registration i = 0; i < REGISTRATION_COUNT; i++)
+		json_object_set_new(object, table_registration_text(i),
+				    integer(table->registrations[i]));
+	return object;
+}
+
+static json_t *heap_json(struct table *table)
+{
+	uint64_t sum[HAK_METRIC_COUNT];
+	json_t *object = json_object();
+
+	table_sum(table, sum);
+	for (enum hak_metric i = 0; i < HAK_METRIC_COUNT; i++)
+		if (!group_metric_is_counter(i))
+			json_object_set_new(object, metric_names[i], integer(sum[i]));
+	return object;
+}
+
+static void on_status(struct evhttp_request *request, pid_t pid, void *context)
+{
+	struct control *control = context;
+	struct table *table = control->table;
+	json_t *policy = json_object(), *status = json_object();
+
+	(void)pid;
+	refresh(control);
+	json_object_set_new(policy, "soft_budget_bytes", integer(table->soft_budget_bytes));
+	json_object_set_new(policy, "hard_budget_bytes", integer(table->hard_budget_bytes));
+	json_object_set_new(status, "schema", json_integer(1));
+	json_object_set_new(status, "version", json_string(control->version));
+	json_object_set_new(status, "pid", json_integer(getpid()));
+	set_time(status, "started", control->started);
+	json_object_set_new(status, "client_count", integer(table->client_count));
+	json_object_set_new(status, "group_count", integer(table->groups.count));
+	json_object_set_new(status, "registrations", registrations_json(table));
+	json_object_set_new(status, "policy", policy);
+	json_object_set_new(status, "heap", heap_json(table));
+	http_reply_json(request, 200, status);
+}
+
+static json_t *metrics_json(const struct client *client)
+{
+	json_t *object = json_object();
+
+	for (enum hak_metric i = 0; i < HAK_METRIC_COUNT; i++)
+		json_object_set_new(object, metric_names[i], integer(client->telemetry.metrics[i]));
+	return object;
+}
+
+static json_t *trim_json(const struct client *client)
+{
+	const struct hak_telemetry *telemetry = &client->telemetry;
+	json_t *object = json_object();
+
+	json_object_set_new(object, "request", integer(client->mailbox.trim_request));
+	json_object_set_new(object, "ack", integer(telemetry->trim_ack));
+	json_object_set_new(object, "before_bytes", integer(telemetry->trim_before_bytes));
+	json_object_set_new(object, "after_bytes", integer(telemetry->trim_after_bytes));
+	json_object_set_new(object, "released_bytes", integer(telemetry->trim_released_bytes));
+	return object;
+}
+
+static void set_identity(json_t *object, const struct client *client)
+{
+	uint64_t version = client->hello.library_version;
+	char text[48];
+
+	snprintf(text, sizeof text, "%" PRIu32 ".%" PRIu32 ".%" PRIu32, (uint32_t)(version >> 32),
+		 (uint32_t)(version >> 16 & 0xffff), (uint32_t)(version & 0xffff));
+	json_object_set_new(object, "pid", json_integer(client->pid));
+	json_object_set_new(object, "uid", json_integer(client->uid));
+	json_object_set_new(object, "user", json_string(client->account->user));
+	json_object_set_new(object, "command", json_string(client->identity.comm));
+	json_object_set_new(object, "exe", json_string(client->identity.exe));
+	json_object_set_new(object, "unit", json_string(client->identity.unit));
+	json_object_set_new(object, "group", json_string(client->group->name));
+	json_object_set_new(object, "library_version", json_string(text));
+}
+
+static json_t *client_json(const struct client *client, uint64_t now_ns)
+{
+	json_t *object = json_object();
+
+	set_identity(object, client);
+	set_time(object, "registered", client->registered);
+	json_object_set_new(object, "age_seconds", json_real(client_age_seconds(client, now_ns)));
+	json_object_set_new(object, "plausible", json_boolean(client->plausible));
+	json_object_set_new(object, "resident_bytes", integer(client->memory.resident_bytes));
+	json_object_set_new(object, "soft_budget_bytes",
+			    integer(client->mailbox.soft_budget_bytes));
+	json_object_set_new(object, "hard_budget_bytes",
+			    integer(client->mailbox.hard_budget_bytes));
+	json_object_set_new(object, "metrics", metrics_json(client));
+	json_object_set_new(object, "trim", trim_json(client));
+	return object;
+}
+
+/* Row 0 is no class. */
+static json_t *classes_json(const struct hak_telemetry *telemetry)
+{
+	json_t *array = json_array();
+
+	for (uint64_t i = 1; i < telemetry->class_count; i++) {
+		const struct hak_telemetry_class *class = &telemetry->classes[i];
+		json_t *object = json_object();
+
+		json_object_set_new(object, "block_bytes", integer(class->block_bytes));
+		json_object_set_new(object, "slab_count", integer(class->slab_count));
+		json_object_set_new(object, "block_count", integer(class->block_count));
+		json_object_set_new(object, "taken_count", integer(class->taken_count));
+		json_array_append_new(array, object);
+	}
+	return array;
+}
+
+static void on_clients(struct evhttp_request *request, pid_t pid, void *context)
+{
+	struct control *control = context;
+	struct table *table = control->table;
+	json_t *answer = json_object(), *clients = json_array();
+	uint64_t now_ns = clock_now_ns();
+	const struct client *client;
+
+	(void)pid;
+	refresh(control);
+	table_sort(table);
+	for (client = table->by_pid; client != NULL; client = client->hh.next)
+		json_array_append_new(clients, client_json(client, now_ns));
+	json_object_set_new(answer, "schema", json_integer(1));
+	json_object_set_new(answer, "clients", clients);
+	http_reply_json(request, 200, answer);
+}
+
+static void on_client(struct evhttp_request *request, pid_t pid, void *context)
+{
+	struct control *control = context;
+	const struct client *client;
+	json_t *object;
+
+	refresh(control);
+	client = table_find(control->table, pid);
+	if (client == NULL) {
+		http_reply_error(request, 404, "no client has the pid %d", pid);
+		return;
+	}
+	object = client_json(client, clock_now_ns());
+	json_object_set_new(object, "classes", classes_json(&client->telemetry));
+	http_reply_json(request, 200, object);
+}
+
+/* The body of a trim: nothing, or an object of nothing but target_bytes. */
+static bool parse_target(struct evhttp_request *request, uint64_t *target_bytes)
+{
+	struct evbuffer *body = evhttp_request_get_input_buffer(request);
+	size_t count = evbuffer_get_length(body);
+	json_t *object, *target;
+	bool valid;
+
+	*target_bytes = 0;
+	if (count == 0)
+		return true;
+	object = json_loadb((const char *)evbuffer_pullup(body, -1), count, JSON_REJECT_DUPLICATES,
+			    NULL);
+	target = json_object_get(object, "target_bytes");
+	valid = json_object_size(object) == 1 && json_is_integer(target) &&
+		json_integer_value(target) >= 0;
+	if (valid)
+		*target_bytes = (uint64_t)json_integer_value(target);
+	json_decref(object);
+	return valid;
+}
+
+static void on_trim(struct evhttp_request *request, pid_t pid, void *context)
+{
+	struct control *control = context;
+	struct client *client;
+	uint64_t target_bytes;
+
+	if (!parse_target(request, &target_bytes)) {
+		http_reply_error(request, 400,
+				 "the body is neither empty nor {\"target_bytes\": number}");
+		return;
+	}
+	client = table_trim(control->table, pid, target_bytes, clock_now_ns());
+	if (client == NULL) {
+		http_reply_error(request, 404, "no client has the pid %d", pid);
+		return;
+	}
+	log_say(LOG_INFO, "Asked process %d (%s) to give back memory, request %" PRIu64 ".", pid,
+		client->identity.comm, client->mailbox.trim_request);
+	http_reply_json(request, 202,
+			json_pack("{s:i, s:i, s:o}", "schema", 1, "pid", (int)pid, "trim_request",
+				  integer(client->mailbox.trim_request)));
+}
+
+static void on_metrics(struct evhttp_request *request, pid_t pid, void *context)
+{
+	struct control *control = context;
+	struct metrics_daemon daemon = {.version = control->version, .started = control->started};
+	uint64_t sum[HAK_METRIC_COUNT];
+	struct text text = {.bytes = NULL};
+
+	(void)pid;
+	refresh(control);
+	table_sum(control->table, sum);
+	process_read_self(&daemon.self);
+	metrics_write(&text, control->table, &daemon);
+	http_reply_text(request, METRICS_CONTENT_TYPE, &text);
+}
+
+static void on_healthy(struct evhttp_request *request, pid_t pid, void *context)
+{
+	struct text text = {.bytes = NULL};
+
+	(void)pid;
+	(void)context;
+	text_put(&text, "ok\n");
+	http_reply_text(request, "text/plain; charset=utf-8", &text);
+}
+
+const struct http_route control_routes[] = {
+	{"/v1/status", EVHTTP_REQ_GET, on_status},
+	{"/v1/clients", EVHTTP_REQ_GET, on_clients},
+	{"/v1/clients/#", EVHTTP_REQ_GET, on_client},
+	{"/v1/clients/#/trim", EVHTTP_REQ_POST, on_trim},
+	{"/metrics", EVHTTP_REQ_GET, on_metrics},
+	{"/-/healthy", EVHTTP_REQ_GET, on_healthy},
+};
+const size_t control_route_count = sizeof control_routes / sizeof control_routes[0];
+
+const struct http_route control_metrics_routes[] = {
+	{"/metrics", EVHTTP_REQ_GET, on_metrics},
+	{"/-/healthy", EVHTTP_REQ_GET, on_healthy},
+};
+const size_t control_metrics_route_count = sizeof control_metrics_routes /
+					   sizeof control_metrics_routes[0];

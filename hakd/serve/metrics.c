@@ -1,0 +1,144 @@
+#include "serve/metrics.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+enum { GAUGE, COUNTER };
+
+static const struct {
+	int kind;
+	const char *family;
+	const char *labels;
+	const char *help;
+} rows[HAK_METRIC_COUNT] = {
+#define METRIC(kind, field, family, labels, help) {kind, family, labels, help},
+#include "proto/metrics.def"
+#undef METRIC
+};
+
+static void head(struct text *text, const char *family, int kind, const char *help)
+{
+	text_print(text, "# HELP %s ", family);
+	text_put_help(text, help);
+	text_print(text, "\n# TYPE %s %s\n", family, kind == COUNTER ? "counter" : "gauge");
+}
+
+static void number(struct text *text, const char *family, int kind, const char *help,
+		   uint64_t value)
+{
+	head(text, family, kind, help);
+	text_print(text, "%s %" PRIu64 "\n", family, value);
+}
+
+static void real(struct text *text, const char *family, int kind, const char *help, double value)
+{
+	head(text, family, kind, help);
+	text_print(text, "%s %.9g\n", family, value);
+}
+
+/* "family{group="...",labels} value" */
+static void sample(struct text *text, const char *family, const char *group, const char *labels,
+		   uint64_t value)
+{
+	text_print(text, "%s{group=\"", family);
+	text_put_label(text, group);
+	text_print(text, "\"%s%s} %" PRIu64 "\n", labels[0] != '\0' ? "," : "", labels, value);
+}
+
+static bool is_first_of_family(enum hak_metric row)
+{
+	for (enum hak_metric i = 0; i < row; i++)
+		if (strcmp(rows[i].family, rows[row].family) == 0)
+			return false;
+	return true;
+}
+
+static void write_row(struct text *text, const struct table *table, enum hak_metric row)
+{
+	const struct group *group = table->groups.by_name;
+
+	for (; group != NULL; group = group->hh.next)
+		sample(text, rows[row].family, group->name, rows[row].labels, group->sum[row]);
+}
+
+/* All rows of a family stand together in the text, wherever metrics.def has them: it only ever
+ * grows at its end. */
+static void write_rows(struct text *text, const struct table *table)
+{
+	for (enum hak_metric i = 0; i < HAK_METRIC_COUNT; i++) {
+		if (!is_first_of_family(i))
+			continue;
+		head(text, rows[i].family, rows[i].kind, rows[i].help);
+		for (enum hak_metric j = i; j < HAK_METRIC_COUNT; j++)
+			if (strcmp(rows[j].family, rows[i].family) == 0)
+				write_row(text, table, j);
+	}
+}
+
+static void write_registrations(struct text *text, const struct table *table)
+{
+	static const char family[] = "hak_client_registrations_total";
+
+	head(text, family, COUNTER, "Connections to the client socket, by what became of them.");
+	for (enum registration i = 0; i < REGISTRATION_COUNT; i++)
+		text_print(text, "%s{result=\"%s\"} %" PRIu64 "\n", family,
+			   table_registration_text(i), table->registrations[i]);
+}
+
+static void write_groups(struct text *text, const struct table *table)
+{
+	const struct group *group;
+
+	head(text, "hak_group_processes", GAUGE, "Registered processes, by group.");
+	for (group = table->groups.by_name; group != NULL; group = group->hh.next)
+		sample(text, "hak_group_processes", group->name, "", group->process_count);
+}
+
+static void write_budgets(struct text *text, const struct table *table)
+{
+	const struct group *group = table->groups.by_name;
+
+	if (table->soft_budget_bytes == 0 && table->hard_budget_bytes == 0)
+		return;
+	head(text, "hak_budget_bytes", GAUGE, "What each process of a group is to stay below.");
+	for (; group != NULL; group = group->hh.next) {
+		if (table->soft_budget_bytes != 0)
+			sample(text, "hak_budget_bytes", group->name, "kind=\"soft\"",
+			       table->soft_budget_bytes);
+		if (table->hard_budget_bytes != 0)
+			sample(text, "hak_budget_bytes", group->name, "kind=\"hard\"",
+			       table->hard_budget_bytes);
+	}
+}
+
+static void write_daemon(struct text *text, const struct metrics_daemon *daemon)
+{
+	real(text, "process_cpu_seconds_total", COUNTER,
+	     "User and system CPU time that hakd has used.", daemon->self.cpu_seconds);
+	number(text, "process_open_fds", GAUGE, "File descriptors that hakd has open.",
+	       daemon->self.fd_count);
+	number(text, "process_resident_memory_bytes", GAUGE, "Resident memory of hakd.",
+	       daemon->self.resident_bytes);
+	number(text, "process_start_time_seconds", GAUGE,
+	       "When hakd was started, in seconds since 1970.", (uint64_t)daemon->started);
+}
+
+void metrics_write(struct text *text, const struct table *table,
+		   const struct metrics_daemon *daemon)
+{
+	head(text, "hak_build_info", GAUGE, "The version of hakd, as a label.");
+	text_print(text, "hak_build_info{version=\"%s\"} 1\n", daemon->version);
+	number(text, "hak_clients", GAUGE, "Registered processes.", table->client_count);
+	write_registrations(text, table);
+	number(text, "hak_client_implausible_total", COUNTER,
+	       "How often a process began to report what cannot be.", table->implausible_total);
+	number(text, "hak_client_torn_reads_total", COUNTER,
+	       "Readings of a process that was writing its numbers all the time.",
+	       table->torn_total);
+	write_groups(text, table);
+	write_rows(text, table);
+	write_budgets(text, table);
+	real(text, "hak_scan_duration_seconds", GAUGE,
+	     "How long the last reading of all processes took.", table->scan_seconds);
+	write_daemon(text, daemon);
+}
