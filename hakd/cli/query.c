@@ -110,8 +110,6 @@ enum exit_code query_init(struct query *query, const char *runtime_dir, int64_t 
 	if (query->curl == NULL)
 		return fail(query, EXIT_CODE_FAILED, "libcurl cannot be used");
 	curl_easy_setopt(query->curl, CURLOPT_UNIX_SOCKET_PATH, query->socket_path);
-	/* A proxy that the environment names is for other servers. */
-	curl_easy_setopt(query->curl, CURLOPT_PROXY, "");
 	curl_easy_setopt(query->curl, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(query->curl, CURLOPT_WRITEFUNCTION, keep_body);
 	curl_easy_setopt(query->curl, CURLOPT_USERAGENT, "hak/" ARGUMENTS_VERSION);

@@ -1,5 +1,6 @@
 """The two ends of the command line: the programs, and who answers them."""
 
+import contextlib
 import http.server
 import json
 import os
@@ -133,7 +134,8 @@ class RawServer:
                 return
             with connection:
                 connection.recv(65536)
-                connection.sendall(self.answer)
+                with contextlib.suppress(BrokenPipeError):  # it had enough
+                    connection.sendall(self.answer)
 
     def __enter__(self):
         return self

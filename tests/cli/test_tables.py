@@ -51,6 +51,19 @@ def test_bytes_and_no_legend(programs, server):
         f"hakd 0.1.0: 3 clients in 1 group, soft budget {12 << 30} ")
 
 
+def test_numbers_keep_to_their_width(programs, server):
+    sizes = {0: "0B", 999: "999B", 1000: "1.0Ki", 1023898: "999.9Ki", 1023965: "1.0Mi",
+             1 << 20: "1.0Mi", 5 << 39: "2.5Ti", (1 << 63) - 1: "8.0Ei"}
+    ages = {0: "0.0s", 9.94: "9.9s", 9.96: "10s", 119: "119s", 120: "2m", 7199: "120m",
+            7200: "2h", 172800: "2d", 1e300: "?", -1: "?"}
+    server.give([hosts.client(1 + i, live_bytes=size) for i, size in enumerate(sizes)])
+    lines = programs.status("--no-legend", "--sort", "pid").stdout.splitlines()
+    assert [line.split()[3] for line in lines] == list(sizes.values())
+    server.give([hosts.client(1 + i, age_seconds=age) for i, age in enumerate(ages)])
+    lines = programs.status("--no-legend", "--sort", "pid").stdout.splitlines()
+    assert [line.split()[-1] for line in lines] == list(ages.values())
+
+
 def test_sorting(programs, server):
     server.give([hosts.client(3, live_bytes=2, user="carl", age_seconds=9.5, resident_bytes=7),
                  hosts.client(1, live_bytes=1, user="dora", age_seconds=9.25, resident_bytes=9),
@@ -75,9 +88,12 @@ def test_narrow(programs, server):
     done = programs.status(environment={"COLUMNS": "60"})
     lines = done.stdout.splitlines()[1:]
     assert max(map(len, lines)) <= 60
-    assert lines[0].split() == "PID USER COMMAND LIVE CACHED FREE RESIDENT BUDGET".split()
-    assert lines[1].split() == "912 ada redis-server 3.0Gi 0B 0B 64.0Mi -".split()
-    assert lines[4:] == ["Too narrow for: SUPERSLABS, AGE"]
+    assert lines[0].split() == "PID USER COMMAND LIVE CACHED FREE RESIDENT BUDGET AGE".split()
+    assert lines[1].split() == "912 ada redis-se 3.0Gi 0B 0B 64.0Mi - 0.2s".split()
+    assert lines[4:] == ["Too narrow for: SUPERSLABS"]
+    lines = programs.status(environment={"COLUMNS": "40"}).stdout.splitlines()[1:]
+    assert lines[1].split() == "912 redis-server 3.0Gi 0B 64.0Mi".split()
+    assert lines[4:] == ["Too narrow for: USER, CACHED, SUPERSLABS, BUDGET, AGE"]
 
 
 def test_very_narrow(programs, server):
