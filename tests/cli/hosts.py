@@ -146,6 +146,37 @@ class RawServer:
         self.listener.close()
 
 
+class Client:
+    """client.py as a process, registered."""
+
+    def __init__(self, runtime_dir, name, metrics):
+        command = ["/usr/bin/python3", "-B", str(pathlib.Path(__file__).with_name("client.py")),
+                   str(runtime_dir / "client"), *(f"{key}={metrics[key]}" for key in metrics)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        encoding="utf-8", env={"CLIENT_NAME": name})
+        self.pid = self.process.pid
+        assert self.hear() == "ready"
+
+    def ask(self, line):
+        print(line, file=self.process.stdin, flush=True)
+
+    def hear(self):
+        return self.process.stdout.readline().strip()
+
+    def write(self, setting):
+        self.ask(setting)
+        assert self.hear() == "written"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdin.close()
+        self.process.stdout.close()
+
+
 class Daemon:
     def __init__(self, program, runtime_dir):
         self.runtime_dir = runtime_dir
@@ -164,6 +195,9 @@ class Daemon:
         self.process.send_signal(signal.SIGCONT)
         self.process.kill()
         self.process.wait()
+
+    def client(self, name=b"client.py", **metrics):
+        return Client(self.runtime_dir, name, metrics)
 
     def stop(self):
         self.process.send_signal(signal.SIGSTOP)
