@@ -112,6 +112,15 @@ bool arguments_size(const char *text, uint64_t *size_bytes)
 	return true;
 }
 
+void *arguments_must(void *memory)
+{
+	if (memory == NULL) {
+		arguments_complain("no memory is left");
+		exit(EXIT_CODE_FAILED);
+	}
+	return memory;
+}
+
 enum exit_code arguments_finish(enum exit_code code)
 {
 	errno = 0;

@@ -51,6 +51,9 @@ void arguments_complain(const char *format, ...) __attribute__((format(printf, 1
 /* Says how to get help, for what getopt or one of the above has complained about. */
 enum exit_code arguments_refuse(void);
 
+/* `memory`, or the end of the program where it is NULL: there is nothing to be saved. */
+void *arguments_must(void *memory);
+
 /* What was printed has reached its file: a full disk or a closed pipe is a failure. */
 enum exit_code arguments_finish(enum exit_code code);
 

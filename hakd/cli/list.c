@@ -1,5 +1,7 @@
 #include "cli/list.h"
 
+#include "cli/arguments.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -133,11 +135,9 @@ void list_print(struct answer *answer, const json_t *status, const json_t *clien
 	const json_t *policy = answer_object(answer, status, "policy");
 	const json_t *list = answer_array(answer, clients, "clients");
 	size_t row_count = json_array_size(list);
-	struct row *rows = calloc(row_count + 1, sizeof *rows);
+	struct row *rows = arguments_must(calloc(row_count + 1, sizeof *rows));
 	struct render_table *table = render_table_new(columns, LIST_COLUMN_COUNT, has_legend);
 
-	if (rows == NULL)
-		abort();
 	for (size_t i = 0; i < row_count; i++)
 		rows[i] = read_row(answer, json_array_get(list, i), i);
 	if (answer_is_good(answer) && has_legend)

@@ -1,5 +1,7 @@
 #include "cli/render.h"
 
+#include "cli/arguments.h"
+
 #include <libsmartcols.h>
 
 #include <stdio.h>
@@ -23,15 +25,6 @@ struct render_table {
 	size_t *widths; /* of the widest cell, one each */
 	bool has_legend;
 };
-
-static void *must(void *memory)
-{
-	if (memory == NULL) {
-		fputs("no memory is left\n", stderr);
-		exit(1);
-	}
-	return memory;
-}
 
 const char *render_size(int64_t size_bytes, enum render_size how, char text[RENDER_NUMBER_BYTES])
 {
@@ -110,7 +103,7 @@ static bool is_safe(wchar_t character)
 
 char *render_safe(const char *text)
 {
-	char *safe = must(malloc(4 * strlen(text) + 1));
+	char *safe = arguments_must(malloc(4 * strlen(text) + 1));
 	char *at = safe;
 	mbstate_t state = {0};
 
@@ -159,13 +152,13 @@ static size_t width_of(const char *text)
 struct render_table *render_table_new(const struct render_column *columns, size_t column_count,
 				      bool has_legend)
 {
-	struct render_table *table = must(calloc(1, sizeof *table));
+	struct render_table *table = arguments_must(calloc(1, sizeof *table));
 
 	table->columns = columns;
 	table->column_count = column_count;
 	table->has_legend = has_legend;
-	table->widths = must(calloc(column_count, sizeof *table->widths));
-	table->scols = must(scols_new_table());
+	table->widths = arguments_must(calloc(column_count, sizeof *table->widths));
+	table->scols = arguments_must(scols_new_table());
 	scols_table_enable_noheadings(table->scols, !has_legend);
 	/* No blanks at the end of lines. */
 	scols_table_enable_minout(table->scols, 1);
@@ -175,7 +168,7 @@ struct render_table *render_table_new(const struct render_column *columns, size_
 		int flags = (columns[i].is_number ? SCOLS_FL_RIGHT : 0) |
 			    (columns[i].is_cut ? SCOLS_FL_TRUNC : 0);
 
-		must(scols_table_new_column(table->scols, columns[i].name, 0, flags));
+		arguments_must(scols_table_new_column(table->scols, columns[i].name, 0, flags));
 		table->widths[i] = has_legend ? strlen(columns[i].name) : 0;
 	}
 	return table;
@@ -192,7 +185,7 @@ void render_table_free(struct render_table *table)
 
 void render_table_add_line(struct render_table *table)
 {
-	table->line = must(scols_table_new_line(table->scols, NULL));
+	table->line = arguments_must(scols_table_new_line(table->scols, NULL));
 }
 
 void render_table_put(struct render_table *table, size_t column_idx, const char *text)

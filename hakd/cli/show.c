@@ -30,9 +30,9 @@ static bool is_bytes(const char *field)
 
 static void print_fact(const char *name, const char *fact)
 {
-	char *safe = render_safe(fact);
+	char *safe = render_safe(fact[0] != '\0' ? fact : "-");
 
-	printf("  %-11s%s\n", name, safe);
+	printf("  %-12s %s\n", name, safe);
 	free(safe);
 }
 
@@ -42,9 +42,9 @@ static void print_budget(const char *name, int64_t budget_bytes, int64_t live_by
 	char budget[RENDER_NUMBER_BYTES], share[RENDER_NUMBER_BYTES];
 
 	if (budget_bytes == 0)
-		printf("  %-11snone\n", name);
+		print_fact(name, "none");
 	else
-		printf("  %-11s%s, live is %s of it\n", name,
+		printf("  %-12s %s, live is %s of it\n", name,
 		       render_size(budget_bytes, how, budget),
 		       render_share((double)live_bytes, (double)budget_bytes, share));
 }
@@ -63,7 +63,7 @@ static void print_trim(struct answer *answer, const json_t *client, enum render_
 	if (request == 0 && ack == 0)
 		print_fact("last trim", "none was asked for");
 	else if (ack > 0)
-		printf("  %-11scached and free %s before, %s after; %s released\n", "last trim",
+		printf("  %-12s cached and free %s before, %s after; %s released\n", "last trim",
 		       render_size(before_bytes, how, before), render_size(after_bytes, how, after),
 		       render_size(released_bytes, how, released));
 	if (ack < request)
@@ -87,10 +87,12 @@ static void print_facts(struct answer *answer, const json_t *client, int64_t liv
 	print_fact("group", answer_text(answer, client, "group"));
 	print_fact("libhak", answer_text(answer, client, "library_version"));
 	print_fact("registered", answer_text(answer, client, "registered"));
-	printf("  %-11s%s ago\n", "written",
+	printf("  %-12s %s old\n", "numbers",
 	       render_age(answer_real(answer, client, "age_seconds"), age));
-	print_budget("soft", answer_integer(answer, client, "soft_budget_bytes"), live_bytes, how);
-	print_budget("hard", answer_integer(answer, client, "hard_budget_bytes"), live_bytes, how);
+	print_budget("soft budget", answer_integer(answer, client, "soft_budget_bytes"), live_bytes,
+		     how);
+	print_budget("hard budget", answer_integer(answer, client, "hard_budget_bytes"), live_bytes,
+		     how);
 	print_trim(answer, client, how);
 	if (!answer_truth(answer, client, "plausible"))
 		print_fact("doubt", "its numbers contradict each other, or the machine");
@@ -171,7 +173,8 @@ static void print_metrics(const json_t *metrics, enum render_size how, bool has_
 	render_table_free(table);
 }
 
-static void put_class(struct render_table *table, struct answer *answer, const json_t *class,
+/* False: no slab is of this class. */
+static bool put_class(struct render_table *table, struct answer *answer, const json_t *class,
 		      enum render_size how)
 {
 	int64_t slab_count = answer_integer(answer, class, "slab_count");
@@ -181,7 +184,7 @@ static void put_class(struct render_table *table, struct answer *answer, const j
 	char text[RENDER_NUMBER_BYTES];
 
 	if (slab_count == 0 && block_count == 0)
-		return;
+		return false;
 	render_table_add_line(table);
 	render_table_put(table, 0, render_size(block_bytes, how, text));
 	render_table_put(table, 1, render_size(slab_count, RENDER_SIZE_EXACT, text));
@@ -189,6 +192,7 @@ static void put_class(struct render_table *table, struct answer *answer, const j
 	render_table_put(table, 3, render_size(block_count, RENDER_SIZE_EXACT, text));
 	render_table_put(table, 4, render_share((double)taken_count, (double)block_count, text));
 	render_table_put(table, 5, render_bar((double)taken_count, (double)block_count, text));
+	return true;
 }
 
 static void print_classes(struct answer *answer, const json_t *client, enum render_size how,
@@ -201,9 +205,12 @@ static void print_classes(struct answer *answer, const json_t *client, enum rend
 	};
 	const json_t *classes = answer_array(answer, client, "classes");
 	struct render_table *table = render_table_new(columns, 6, has_legend);
+	bool has_rows = false;
 
 	for (size_t i = 0; i < json_array_size(classes); i++)
-		put_class(table, answer, json_array_get(classes, i), how);
+		has_rows |= put_class(table, answer, json_array_get(classes, i), how);
+	if (has_rows)
+		putchar('\n');
 	render_table_print(table);
 	render_table_free(table);
 }
@@ -221,6 +228,5 @@ void show_print(struct answer *answer, const json_t *client, enum render_size ho
 	print_states(answer, client, metrics, how, has_legend);
 	putchar('\n');
 	print_metrics(metrics, how, has_legend);
-	putchar('\n');
 	print_classes(answer, client, how, has_legend);
 }

@@ -9,6 +9,7 @@ Method  a server of the test's says what hakd would; outputs are compared word f
 import json
 import os
 import pty
+import re
 import subprocess
 
 import hosts
@@ -167,17 +168,17 @@ def test_one_process(programs, server):
     facts, states, metrics, classes = done.stdout.split("\n\n")
     assert facts.splitlines() == [
         "912 redis-server",
-        "  program    /usr/bin/redis-server",
-        "  user       ada (1000)",
-        "  unit       redis.service",
-        "  group      redis.service",
-        "  libhak     0.1.0",
-        "  registered 2026-11-23T03:00:01Z",
-        "  written    0.2s ago",
-        "  soft       64.0 MiB, live is 50.0% of it",
-        "  hard       128.0 MiB, live is 25.0% of it",
-        "  last trim  cached and free 9.0 MiB before, 1.0 MiB after; 8.0 MiB released",
-        "  pending    a trim waits until the program next needs memory"]
+        "  program      /usr/bin/redis-server",
+        "  user         ada (1000)",
+        "  unit         redis.service",
+        "  group        redis.service",
+        "  libhak       0.1.0",
+        "  registered   2026-11-23T03:00:01Z",
+        "  numbers      0.2s old",
+        "  soft budget  64.0 MiB, live is 50.0% of it",
+        "  hard budget  128.0 MiB, live is 25.0% of it",
+        "  last trim    cached and free 9.0 MiB before, 1.0 MiB after; 8.0 MiB released",
+        "  pending      a trim waits until the program next needs memory"]
     assert [line.split() for line in states.splitlines()] == [
         "STATE SIZE OF RESIDENT".split(),
         ["live", "32.0Mi", "50.0%", "#" * 10],
@@ -197,6 +198,16 @@ def test_one_process(programs, server):
         ["64B", "3", "576", "768", "75.0%", "#" * 15]]
 
 
+def test_one_process_of_which_little_is_known(programs, server):
+    server.give([hosts.client(7, unit="", exe="")])
+    output = programs.status(7).stdout
+    assert "  program      -\n" in output and "  unit         -\n" in output
+    assert "  soft budget  none\n" in output and "  last trim    none was asked for\n" in output
+    assert "CLASS" not in output and not output.endswith("\n\n")
+    assert all(line == line.rstrip() for line in programs.status(7, "--no-legend").stdout
+               .splitlines())
+
+
 def test_help_and_version(programs):
     version = (hosts.ROOT / "include" / "hak" / "hak.h").read_text()
     numbers = [line.split()[2] for line in version.splitlines()
@@ -206,3 +217,12 @@ def test_help_and_version(programs):
         assert done.returncode == 0 and done.stdout.startswith(f"usage: {program} ")
         done = programs.run(program, "--version")
         assert (done.returncode, done.stdout) == (0, f"{program} {'.'.join(numbers[:3])}\n")
+
+
+def test_manuals_have_the_options(programs):
+    for program in ("hak-status", "hakctl"):
+        manual = (hosts.ROOT / "docs" / f"{program}.1.scd").read_text()
+        shown = programs.run(program, "--help").stdout
+        assert set(re.findall(r"--[a-z-]+", shown)) == set(re.findall(r"--[a-z-]+", manual))
+        assert set(re.findall(r"\b(\d) [a-z]", shown.partition("status: ")[2])) == set(
+            re.findall(r"^\*(\d)\*$", manual, re.M))
