@@ -172,6 +172,12 @@ static bool claim_fits(const struct hak_telemetry *claim, uint64_t virtual_bytes
 	return virtual_bytes == 0 || (bytes <= virtual_bytes && claim->huge_bytes <= virtual_bytes);
 }
 
+void client_read_memory(struct client *client, uint64_t now_ns)
+{
+	process_read_memory(client->pid, &client->memory);
+	client->memory_read_ns = now_ns;
+}
+
 static bool claim_is_plausible(struct client *client, const struct hak_telemetry *claim,
 			       uint64_t now_ns)
 {
@@ -182,10 +188,8 @@ static bool claim_is_plausible(struct client *client, const struct hak_telemetry
 		if (group_metric_is_counter(i) && claim->metrics[i] >= COUNTER_MAX)
 			return false;
 	if (now_ns - client->memory_read_ns > MEMORY_AGE_NS_MAX ||
-	    !claim_fits(claim, client->memory.virtual_bytes)) {
-		process_read_memory(client->pid, &client->memory);
-		client->memory_read_ns = now_ns;
-	}
+	    !claim_fits(claim, client->memory.virtual_bytes))
+		client_read_memory(client, now_ns);
 	return claim_fits(claim, client->memory.virtual_bytes);
 }
 

@@ -74,6 +74,9 @@ enum client_read {
 /* Takes a new copy of its numbers and judges them. */
 enum client_read client_refresh(struct client *client, uint64_t now_ns);
 
+/* Looks how much memory the process has now; its `memory` may else be a second old. */
+void client_read_memory(struct client *client, uint64_t now_ns);
+
 /* "The daemon lives": to be called every 2 s. 0, or a negative errno: the page is of no use. */
 int client_tick(struct client *client);
 

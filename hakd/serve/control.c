@@ -117,10 +117,11 @@ static void set_identity(json_t *object, const struct client *client)
 	json_object_set_new(object, "library_version", json_string(text));
 }
 
-static json_t *client_json(const struct client *client, uint64_t now_ns)
+static json_t *client_json(struct client *client, uint64_t now_ns)
 {
 	json_t *object = json_object();
 
+	client_read_memory(client, now_ns);
 	set_identity(object, client);
 	set_time(object, "registered", client->registered);
 	json_object_set_new(object, "age_seconds", json_real(client_age_seconds(client, now_ns)));
@@ -159,7 +160,7 @@ static void on_clients(struct evhttp_request *request, pid_t pid, void *context)
 	struct table *table = control->table;
 	json_t *answer = json_object(), *clients = json_array();
 	uint64_t now_ns = clock_now_ns();
-	const struct client *client;
+	struct client *client;
 
 	(void)pid;
 	refresh(control);
@@ -174,7 +175,7 @@ static void on_clients(struct evhttp_request *request, pid_t pid, void *context)
 static void on_client(struct evhttp_request *request, pid_t pid, void *context)
 {
 	struct control *control = context;
-	const struct client *client;
+	struct client *client;
 	json_t *object;
 
 	refresh(control);
