@@ -1,6 +1,7 @@
 #include "fleet/client.h"
 
 #include "proto/page.h"
+#include "proto/wire.h"
 
 #include <endian.h>
 #include <errno.h>
@@ -17,9 +18,6 @@
 #define SEALS_REFUSED (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)
 
 #define READ_TRIES_MAX 3
-
-/* /proc/PID/statm costs more than the page itself, so it is not read for every copy. */
-#define MEMORY_AGE_NS_MAX CLOCK_SECOND_NS
 
 /* No heap counts so far: at 2^53 doubles, and so Prometheus, stop counting by ones. */
 #define COUNTER_MAX ((uint64_t)1 << 53)
@@ -145,19 +143,25 @@ static bool read_sequence(const struct client *client, uint64_t *sequence)
 	return whole;
 }
 
-/* One copy that was not written meanwhile. */
-static bool read_telemetry(const struct client *client, uint8_t bytes[HAK_TELEMETRY_BYTES])
+/* One copy that was not written meanwhile. Most clients of a fleet are idle: what has the sequence
+ * of the last copy is that copy. */
+enum copy { COPY_NEW, COPY_SAME, COPY_TORN };
+
+static enum copy copy_telemetry(const struct client *client, uint8_t bytes[HAK_TELEMETRY_BYTES])
 {
 	for (int i = 0; i < READ_TRIES_MAX; i++) {
 		uint64_t before = 0, after = 0;
 
-		if (read_sequence(client, &before) && before % 2 == 0 &&
-		    pread(client->memfd, bytes, HAK_TELEMETRY_BYTES, HAK_PAGE_TELEMETRY) ==
+		if (!read_sequence(client, &before) || before % 2 != 0)
+			continue;
+		if (before != 0 && before == client->copied_sequence)
+			return COPY_SAME;
+		if (pread(client->memfd, bytes, HAK_TELEMETRY_BYTES, HAK_PAGE_TELEMETRY) ==
 			    HAK_TELEMETRY_BYTES &&
 		    read_sequence(client, &after) && before == after)
-			return true;
+			return COPY_NEW;
 	}
-	return false;
+	return COPY_TORN;
 }
 
 /* What a heap holds lies in its address space; of less than the address space nothing can be said,
@@ -187,8 +191,9 @@ static bool claim_is_plausible(struct client *client, const struct hak_telemetry
 	for (enum hak_metric i = 0; i < HAK_METRIC_COUNT; i++)
 		if (group_metric_is_counter(i) && claim->metrics[i] >= COUNTER_MAX)
 			return false;
-	if (now_ns - client->memory_read_ns > MEMORY_AGE_NS_MAX ||
-	    !claim_fits(claim, client->memory.virtual_bytes))
+	/* /proc/PID/statm costs more than the page itself: an address space that was large enough
+	 * before is not looked at again. */
+	if (client->memory_read_ns == 0 || !claim_fits(claim, client->memory.virtual_bytes))
 		client_read_memory(client, now_ns);
 	return claim_fits(claim, client->memory.virtual_bytes);
 }
@@ -212,8 +217,15 @@ enum client_read client_refresh(struct client *client, uint64_t now_ns)
 	struct hak_telemetry claim;
 	bool empty = true;
 
-	if (!read_telemetry(client, bytes))
+	switch (copy_telemetry(client, bytes)) {
+	case COPY_TORN:
 		return CLIENT_READ_TORN;
+	case COPY_SAME:
+		return CLIENT_READ_OK;
+	case COPY_NEW:
+		break;
+	}
+	hak_wire_get_record(bytes, &client->copied_sequence, 1);
 	for (size_t i = 0; i < sizeof bytes && empty; i++)
 		empty = bytes[i] == 0;
 	if (empty) {

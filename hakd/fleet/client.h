@@ -40,8 +40,9 @@ struct client {
 	struct hak_telemetry telemetry;
 	uint64_t counted[HAK_METRIC_COUNT];
 	struct process_memory memory;
-	uint64_t memory_read_ns;
-	uint64_t checked_ns; /* when its address space was looked at */
+	uint64_t memory_read_ns;  /* 0: never */
+	uint64_t copied_sequence; /* of the page's telemetry, when it was last copied */
+	uint64_t checked_ns;	  /* when its address space was looked at */
 	uint64_t registered_ns;
 	time_t registered;
 	bool plausible;
@@ -74,7 +75,7 @@ enum client_read {
 /* Takes a new copy of its numbers and judges them. */
 enum client_read client_refresh(struct client *client, uint64_t now_ns);
 
-/* Looks how much memory the process has now; its `memory` may else be a second old. */
+/* Looks how much memory the process has now; its `memory` may else be of any age. */
 void client_read_memory(struct client *client, uint64_t now_ns);
 
 /* "The daemon lives": to be called every 2 s. 0, or a negative errno: the page is of no use. */

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""fleet - a private hakd, two long-lived programs on libhak, and what an administrator sees of them.
+"""fleet - a private hakd, two long-lived programs on libhak, and what an administrator sees.
 
 usage: fleet.py --lib PATH --bin DIR    (DIR holds hakd, and cli/hak-status and cli/hakctl)
 
