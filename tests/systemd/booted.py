@@ -1,0 +1,266 @@
+#!/usr/bin/python3
+"""usage: booted.py BUILD CASE
+
+Goal    hakd as it is installed, in its sandbox, does under a real systemd what its units promise:
+        it is started, found, watched, restarted and stopped, and sees programs of other users.
+Method  systemd is booted in namespaces (machine.py) over what `cmake --install` makes of BUILD,
+        once for each CASE, and asked by systemctl and journalctl. The programs are python3 on
+        libhak as a service of its own. On failure the journal is printed.
+"""
+
+import json
+import re
+import sys
+import time
+
+import machine
+
+STEP_SECONDS = 20  # that something may take to become so
+
+# A program that goes on allocating, so that it has slow paths.
+CHURN = """
+import time
+while True:
+    kept = [bytearray(i % 3000) for i in range(20000)]
+    time.sleep(0.02)
+"""
+
+# Method, socket, path: prints the status and then the body.
+ASK = """
+import http.client, socket, sys
+method, address, path = sys.argv[1:]
+connection = http.client.HTTPConnection("hak", timeout=10)
+if address.startswith("/"):
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.connect(address)
+else:
+    connection.sock = socket.create_connection(("127.0.0.1", int(address)))
+connection.request(method, path)
+answer = connection.getresponse()
+print(answer.status)
+print(answer.read().decode())
+"""
+
+
+def expect(condition, *words):
+    assert condition, " ".join(map(str, words))
+
+
+def wait_for(what, condition):
+    """The first true answer of condition()."""
+    deadline = time.monotonic() + STEP_SECONDS
+    while True:
+        answer = condition()
+        if answer:
+            return answer
+        expect(time.monotonic() < deadline, "not within", STEP_SECONDS, "s:", what)
+        time.sleep(0.1)
+
+
+class Host(machine.Machine):
+    """The machine with the words that the cases use."""
+
+    def do(self, *words, **options):
+        answer = self.run(*words, **options)
+        expect(answer.returncode == 0, words, "ends with", answer.returncode, answer.stdout)
+        return answer.stdout
+
+    def property(self, name, unit="hakd.service"):
+        return self.do("systemctl", "show", "--value", "-p", name, unit).strip()
+
+    def is_active(self, unit="hakd.service"):
+        return self.property("ActiveState", unit) == "active"
+
+    def ask(self, path, method="GET", address="/run/hak/control", **options):
+        """(status, body), or None where it may not or cannot connect."""
+        answer = self.run("/usr/bin/python3", "-c", ASK, method, address, path, **options)
+        if answer.returncode != 0:
+            return None
+        status, body = answer.stdout.split("\n", 1)
+        return int(status), body
+
+    def ask_json(self, path, method="GET"):
+        status, body = self.ask(path, method)
+        expect(status in (200, 202), method, path, "gives", status, body)
+        return json.loads(body)
+
+    def start_program(self, name="tester", *properties):
+        """A service on libhak, without any right. Its library is the manager's default, as where a
+        whole host is preloaded."""
+        self.do("systemctl", "set-environment", "LD_PRELOAD=libhak.so.0")
+        options = [f"--property={text}" for text in properties or ("User=nobody",)]
+        self.do("systemd-run", "--quiet", "--unit", name, *options,
+                "/usr/bin/python3", "-c", CHURN)
+
+    def client(self, name="tester"):
+        """What hakd says of a service, as soon as it does."""
+        def look():
+            clients = self.ask_json("/v1/clients")["clients"]
+            return next((one for one in clients if one["unit"] == f"{name}.service"), None)
+        return wait_for(f"{name} is a client", look)
+
+    def mode(self, path):
+        return self.do("stat", "-c", "%U:%G %a", path).strip()
+
+    def complaints(self):
+        """What hakd and systemd have warned of; but that this host has few descriptors is so."""
+        lines = self.do("journalctl", "-q", "-p", "warning", "-u", "hakd*").splitlines()
+        return [line for line in lines if "RLIMIT_NOFILE" not in line]
+
+
+def starts(host):
+    """As an administrator starts it: ready, in its sandbox, in the journal."""
+    host.do("systemctl", "set-environment", "LD_PRELOAD=libhak.so.0")
+    host.do("systemctl", "start", "hakd")
+    expect(host.is_active(), "hakd is not active")
+    text = host.property("StatusText")
+    expect("client" in text, "its status is", repr(text))
+
+    expect(host.property("WatchdogUSec") == "30s", "nobody watches its loop")
+
+    expect(host.mode("/run/hak") == "root:root 755", host.mode("/run/hak"))
+    expect(host.mode("/run/hak/client") == "root:root 666", host.mode("/run/hak/client"))
+    expect(host.mode("/run/hak/control") == "root:hak-admin 660", host.mode("/run/hak/control"))
+
+    pid = host.property("MainPID")
+    expect(host.do("stat", "-c", "%U", f"/proc/{pid}").strip() == "hakd", "not its own user")
+    status = dict(re.findall(r"^(\w+):\s+(\S+)", host.do("cat", f"/proc/{pid}/status"), re.M))
+    for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+        expect(int(status[name], 16) == 0, name, "is", status[name])
+    expect(status["NoNewPrivs"] == "1" and status["Seccomp"] == "2", "no sandbox:", status)
+    expect("libhak" not in host.do("cat", f"/proc/{pid}/maps"), "hakd runs on libhak")
+
+    lines = [json.loads(line) for line in
+             host.do("journalctl", "-q", "-o", "json", "_SYSTEMD_UNIT=hakd.service").splitlines()]
+    ready = [line for line in lines if "is ready" in line["MESSAGE"]]
+    expect(len(ready) == 1, "not one line that it is ready:", lines)
+    expect(ready[0]["SYSLOG_IDENTIFIER"] == "hakd" and ready[0]["PRIORITY"] == "6", ready)
+    expect(host.complaints() == [], host.complaints())
+
+
+def answers_admins_only(host):
+    host.do("systemctl", "enable", "--quiet", "--now", "hakd.service")
+    for unit in ("hakd.socket", "hakd-control.socket"):
+        expect(host.do("systemctl", "is-enabled", unit).strip() == "enabled", unit)
+    expect(host.ask_json("/v1/status")["schema"] == 1, "no status")
+    admin, anybody = (host.ask("/v1/status", user="nobody", group=group)
+                      for group in ("hak-admin", "nogroup"))
+    expect(admin is not None and admin[0] == 200, "an admin is refused", admin)
+    expect(anybody is None, "everybody may control it")
+
+
+def is_activated_by_a_client(host):
+    """With the sockets alone, the first program that registers starts it, and is seen."""
+    host.do("systemctl", "start", "hakd.socket", "hakd-control.socket")
+    expect(host.property("ActiveState") == "inactive", "it runs before anybody came")
+    host.start_program()
+    wait_for("hakd is active", host.is_active)
+    client = host.client()
+    expect(client["group"] == "tester.service", client)
+    expect(client["uid"] != 0 and client["plausible"], client)
+    expect(str(client["pid"]) == host.property("MainPID", "tester.service"), client)
+
+    path = f"/v1/clients/{client['pid']}"
+    wait_for("its numbers are seen",
+             lambda: host.ask_json(path)["metrics"]["live_bytes"] > 1 << 20)
+    request = host.ask_json(path + "/trim", "POST")["trim_request"]
+    wait_for("the trim is done", lambda: host.ask_json(path)["trim"]["ack"] == request)
+    wait_for("the status counts it",
+             lambda: host.property("StatusText").startswith("1 client,"))
+
+    # A service with a filter of system calls registers only where it is told to.
+    host.start_program("shy", "DynamicUser=yes")
+    host.start_program("bold", "DynamicUser=yes", "Environment=HAK_REGISTER=1")
+    expect(host.client("bold")["uid"] not in (0, client["uid"]), host.client("bold"))
+    expect(host.ask_json("/v1/status")["client_count"] == 2, "a filtered program has registered")
+
+    host.do("systemctl", "stop", "tester", "shy", "bold")
+    wait_for("they have departed", lambda: host.ask_json("/v1/status")["client_count"] == 0)
+    expect(host.complaints() == [], host.complaints())
+
+
+def restarts_when_it_hangs(host):
+    """A loop that stands still is ended by the watchdog; clients find the new one by themselves."""
+    host.do("mkdir", "-p", "/run/systemd/system/hakd.service.d")
+    host.do("sh", "-c", "printf '[Service]\\nWatchdogSec=4s\\nTimeoutAbortSec=1s\\n' "
+            ">/run/systemd/system/hakd.service.d/soon.conf")
+    host.do("systemctl", "daemon-reload")
+    host.do("systemctl", "start", "hakd")
+    host.start_program()
+    host.client()
+    time.sleep(5)  # more than the watchdog's time: a loop that runs is left alone
+    pid = host.property("MainPID")
+    expect(host.property("NRestarts") == "0", "the watchdog ended a loop that ran")
+
+    host.do("kill", "-STOP", pid)
+    wait_for("it is restarted", lambda: host.property("NRestarts") == "1")
+    wait_for("hakd is active", host.is_active)
+    expect(host.property("MainPID") != pid, "it is the same process")
+    expect("Watchdog timeout" in host.do("journalctl", "-q", "-u", "hakd"), "by something else")
+    host.client()
+
+    host.do("kill", "-KILL", host.property("MainPID"))
+    wait_for("it is restarted again", lambda: host.property("NRestarts") == "2")
+    wait_for("hakd is active again", host.is_active)
+    host.client()
+
+
+def stops(host):
+    host.do("systemctl", "start", "hakd")
+    host.start_program()
+    host.client()
+    # Without the program, which may come back at any moment.
+    host.do("systemctl", "kill", "--signal=STOP", "tester")
+    begin = time.monotonic()
+    host.do("systemctl", "stop", "hakd.service")
+    expect(time.monotonic() - begin < 5, "it takes its time to stop")
+    for name, value in (("ActiveState", "inactive"), ("Result", "success"),
+                        ("ExecMainCode", "1"), ("ExecMainStatus", "0")):
+        expect(host.property(name) == value, name, "is", host.property(name))
+    for unit in ("hakd.socket", "hakd-control.socket"):
+        expect(host.is_active(unit), unit, "went with it")
+    expect(host.mode("/run/hak/client") == "root:root 666", "its socket went with it")
+
+    expect(host.ask_json("/v1/status")["schema"] == 1, "it does not come back when it is asked")
+    expect(host.is_active(), "somebody else has answered")
+    host.do("systemctl", "stop", "hakd.socket")
+    wait_for("it goes with its socket", lambda: host.property("ActiveState") == "inactive")
+    expect(host.run("stat", "/run/hak/client").returncode != 0, "the socket's file stays")
+    expect(host.complaints() == [], host.complaints())
+
+
+def serves_metrics(host):
+    """On the socket that is off by default: everybody may read, over TCP as well."""
+    host.do("mkdir", "-p", "/run/systemd/system/hakd-metrics.socket.d")
+    host.do("sh", "-c", "printf '[Socket]\\nListenStream=127.0.0.1:9119\\n' "
+            ">/run/systemd/system/hakd-metrics.socket.d/port.conf")
+    host.do("systemctl", "daemon-reload")
+    host.do("systemctl", "start", "hakd")
+    expect(host.run("stat", "/run/hak/metrics").returncode != 0, "metrics are served unasked")
+    host.do("systemctl", "stop", "hakd")
+    host.do("systemctl", "start", "hakd-metrics.socket", "hakd")
+    for address in ("/run/hak/metrics", "9119"):
+        status, body = host.ask("/metrics", address=address, user="nobody")
+        expect(status == 200 and "\n# TYPE hak_clients gauge\n" in body, address, status, body)
+        status, body = host.ask("/v1/status", address=address, user="nobody")
+        expect(status == 404, "metrics and no more, but", status, body)
+    expect(host.complaints() == [], host.complaints())
+
+
+CASES = (starts, answers_admins_only, is_activated_by_a_client, restarts_when_it_hangs, stops,
+         serves_metrics)
+
+
+def main(build, name):
+    case = next(case for case in CASES if case.__name__ == name)
+    machine.enter_own_mounts()
+    with Host(build) as host:
+        try:
+            case(host)
+        except BaseException:
+            host.show()
+            raise
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
