@@ -37,7 +37,7 @@ enum hak_hello_error hak_hello_decode(const uint8_t *bytes, size_t count, struct
 		return HAK_HELLO_UNKNOWN;
 	if (read.bytes != count)
 		return HAK_HELLO_SHORT;
-	if (read.superslab_count - 1 >= HAK_PAGE_SUPERSLABS_MAX ||
+	if (read.superslab_count - 1 >= HAK_PAGE_SUPERSLABS_MAX || read.region_base == 0 ||
 	    read.region_base % HAK_PAGE_SUPERSLAB_BYTES != 0 ||
 	    read.region_base >
 		    HAK_PAGE_ADDRESS_END - read.superslab_count * HAK_PAGE_SUPERSLAB_BYTES)

@@ -165,6 +165,7 @@ static void fields_have_bounds(void **state)
 	assert_int_equal(DECODE_WITH(region_base, HAK_PAGE_ADDRESS_END), HAK_HELLO_RANGE);
 	/* Base and size together would wrap around to a small address. */
 	assert_int_equal(DECODE_WITH(region_base, UINT64_MAX - mib2 + 1), HAK_HELLO_RANGE);
+	assert_int_equal(DECODE_WITH(region_base, 0), HAK_HELLO_RANGE);
 }
 
 static void hostile_bytes_do_no_harm(void **state)
