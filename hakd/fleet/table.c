@@ -34,7 +34,7 @@ static size_t raise_descriptors(void)
 		return TABLE_CLIENTS_MAX;
 	count = limit.rlim_cur > FDS_OF_ITS_OWN ? (limit.rlim_cur - FDS_OF_ITS_OWN) / FDS_PER_CLIENT
 						: 0;
-	log_say(LOG_WARNING, "RLIMIT_NOFILE is %llu, which is enough for %zu clients.",
+	log_say(LOG_INFO, "RLIMIT_NOFILE is %llu, which is enough for %zu clients.",
 		(unsigned long long)limit.rlim_cur, count);
 	return count;
 }
@@ -52,6 +52,14 @@ int table_init(struct table *table)
 		return error;
 	}
 	return 0;
+}
+
+static void refresh(struct table *table, struct client *client, uint64_t now_ns)
+{
+	enum client_read read = client_refresh(client, now_ns);
+
+	table->torn_total += read == CLIENT_READ_TORN;
+	table->implausible_total += read == CLIENT_READ_IMPLAUSIBLE;
 }
 
 static void drop(struct table *table, struct client *client, uint64_t now_ns)
@@ -271,6 +279,7 @@ enum registration table_register(struct table *table, const struct client_papers
 	if (old != NULL)
 		replace(table, old, client, now_ns);
 	enter(table, client);
+	refresh(table, client, now_ns);
 	return REGISTRATION_ACCEPTED;
 }
 
@@ -303,7 +312,7 @@ void table_reap(struct table *table, uint64_t now_ns)
 		struct client *client = events[i].data.ptr;
 
 		/* Its last words: a process that has ended writes no more, but may have since. */
-		client_refresh(client, now_ns);
+		refresh(table, client, now_ns);
 		drop(table, client, now_ns);
 	}
 }
@@ -353,10 +362,7 @@ void table_refresh(struct table *table, uint64_t now_ns)
 		return;
 	HASH_ITER(hh, table->by_pid, client, next)
 	{
-		enum client_read read = client_refresh(client, now_ns);
-
-		table->torn_total += read == CLIENT_READ_TORN;
-		table->implausible_total += read == CLIENT_READ_IMPLAUSIBLE;
+		refresh(table, client, now_ns);
 	}
 	table->refreshed_ns = now_ns;
 	table->scan_seconds = (double)(clock_now_ns() - now_ns) / 1e9;

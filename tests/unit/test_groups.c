@@ -1,0 +1,98 @@
+/* Goal: groups are bounded, keep what departed members counted, and go an hour after the last.
+ * Method: members that join and leave, at times that the test names. */
+#include "unit.h"
+
+#include "fleet/groups.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static void counters_stay_and_gauges_go(void **state)
+{
+	uint64_t counted[HAK_METRIC_COUNT] = {
+		[HAK_METRIC_live_bytes] = 7,
+		[HAK_METRIC_trim_total] = 3,
+	};
+	struct groups groups = {.by_name = NULL};
+	struct group *group = groups_join(&groups, "a");
+
+	(void)state;
+	assert_ptr_equal(groups_join(&groups, "a"), group);
+	group_leave(group, counted, 1);
+	group_leave(group, counted, 2);
+	assert_int_equal(group->departed[HAK_METRIC_live_bytes], 0);
+	assert_int_equal(group->departed[HAK_METRIC_trim_total], 6);
+	/* A sum stops where it would turn over. */
+	counted[HAK_METRIC_trim_total] = UINT64_MAX;
+	group_fold(group, counted);
+	assert_int_equal(group->departed[HAK_METRIC_trim_total], UINT64_MAX);
+	groups_deinit(&groups);
+	assert_int_equal(groups.count, 0);
+}
+
+static void empty_groups_go_after_an_hour(void **state)
+{
+	const uint64_t counted[HAK_METRIC_COUNT] = {0}, hour = GROUPS_LINGER_NS;
+	struct groups groups = {.by_name = NULL};
+	struct group *empty = groups_join(&groups, "empty");
+
+	(void)state;
+	groups_join(&groups, "used");
+	group_leave(empty, counted, 1000);
+	groups_expire(&groups, 1000 + hour);
+	assert_int_equal(groups.count, 2);
+	/* Who comes back in time takes up where it left. */
+	assert_ptr_equal(groups_join(&groups, "empty"), empty);
+	groups_expire(&groups, 1000 + 2 * hour);
+	assert_int_equal(groups.count, 2);
+	group_leave(empty, counted, 2000 + hour);
+	groups_expire(&groups, 2001 + 2 * hour);
+	assert_int_equal(groups.count, 1);
+	assert_string_equal(groups.by_name->name, "used");
+	groups_deinit(&groups);
+}
+
+static void the_last_place_is_for_others(void **state)
+{
+	struct groups groups = {.by_name = NULL};
+	struct group *other;
+	char name[200];
+
+	(void)state;
+	for (int i = 0; i < GROUPS_MAX - 1; i++) {
+		snprintf(name, sizeof name, "%d", i);
+		assert_string_equal(groups_join(&groups, name)->name, name);
+	}
+	other = groups_join(&groups, "one more");
+	assert_string_equal(other->name, "other");
+	assert_ptr_equal(groups_join(&groups, "and another"), other);
+	assert_int_equal(other->process_count, 2);
+	assert_int_equal(groups.count, GROUPS_MAX);
+	assert_string_equal(groups_join(&groups, "7")->name, "7");
+	groups_deinit(&groups);
+}
+
+static void groups_are_listed_by_name(void **state)
+{
+	struct groups groups = {.by_name = NULL};
+
+	(void)state;
+	groups_join(&groups, "b");
+	groups_join(&groups, "c");
+	groups_join(&groups, "a");
+	groups_sort(&groups);
+	assert_string_equal(groups.by_name->name, "a");
+	groups_deinit(&groups);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(counters_stay_and_gauges_go),
+		cmocka_unit_test(empty_groups_go_after_an_hour),
+		cmocka_unit_test(the_last_place_is_for_others),
+		cmocka_unit_test(groups_are_listed_by_name),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
