@@ -149,7 +149,7 @@ class Daemon:
 
     def fd_count(self):
         """Its descriptors once the connections that were asked over are closed on its side too."""
-        time.sleep(0.05)
+        time.sleep(0.02)
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
 

@@ -1,6 +1,6 @@
 """Goal    nothing that a client sends harms the daemon, and each refusal is counted as what it is.
-Method  every wrong message, descriptor and page is sent to a real hakd, which must refuse it, go on,
-        and have no descriptor more than before."""
+Method  every wrong message, descriptor and page is sent to a real hakd, which must refuse it, go
+        on, and have no descriptor more than before."""
 
 import fcntl
 import os
