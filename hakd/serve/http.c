@@ -16,6 +16,8 @@
 
 #define ALL_METHODS 0xffff /* those that evhttp does not know among them: they get their 405 too */
 
+static LIST_HEAD(, http) servers = LIST_HEAD_INITIALIZER(servers);
+
 static void reply(struct evhttp_request *request, int status, const char *content_type,
 		  const char *bytes, size_t count)
 {
@@ -207,16 +209,23 @@ static struct bufferevent *on_accepting(struct event_base *base, void *context)
 	return newcomer;
 }
 
+/* evhttp makes a listener's context its own, so what it hands out is looked up here. */
 static void on_accept_failed(struct evconnlistener *listener, void *context)
 {
 	const struct timeval pause = {.tv_sec = 1};
-	struct http *http = context;
+	const struct evhttp *server = context;
+	struct http *http;
 
 	(void)listener;
 	/* The queue stays readable: without a pause this would be a busy loop. */
 	log_say(LOG_WARNING, "Cannot accept HTTP connections for a second: %s.", strerror(errno));
-	set_listening(http, false);
-	event_add(http->resuming, &pause);
+	LIST_FOREACH(http, &servers, entry)
+	{
+		if (http->server != server)
+			continue;
+		set_listening(http, false);
+		event_add(http->resuming, &pause);
+	}
 }
 
 static void on_resume(evutil_socket_t fd, short what, void *context)
@@ -231,6 +240,7 @@ int http_init(struct http *http, struct event_base *base, const struct http_rout
 {
 	*http = (struct http){
 		.base = base, .routes = routes, .route_count = route_count, .context = context};
+	LIST_INSERT_HEAD(&servers, http, entry);
 	http->server = evhttp_new(base);
 	http->resuming = evtimer_new(base, on_resume, http);
 	http->accepted = evtimer_new(base, on_accepted, http);
@@ -249,6 +259,9 @@ int http_init(struct http *http, struct event_base *base, const struct http_rout
 
 void http_deinit(struct http *http)
 {
+	if (http->base == NULL)
+		return;
+	LIST_REMOVE(http, entry);
 	while (http->newcomer_count > 0)
 		bufferevent_decref(http->newcomers[--http->newcomer_count]);
 	if (http->accepted != NULL)
@@ -257,7 +270,7 @@ void http_deinit(struct http *http)
 		event_free(http->resuming);
 	if (http->server != NULL)
 		evhttp_free(http->server); /* its listeners and connections go with it */
-	*http = (struct http){.server = NULL};
+	*http = (struct http){.base = NULL};
 }
 
 int http_listen(struct http *http, int fd)

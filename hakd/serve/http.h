@@ -16,6 +16,7 @@
 #include <event2/http.h>
 #include <event2/listener.h>
 #include <jansson.h>
+#include <sys/queue.h>
 
 #define HTTP_HEADER_BYTES_MAX 8192
 #define HTTP_BODY_BYTES_MAX 4096
@@ -38,6 +39,7 @@ struct http_connection {
 };
 
 struct http {
+	LIST_ENTRY(http) entry; /* in http.c, from http_init to http_deinit */
 	struct evhttp *server;
 	struct event_base *base;
 	const struct http_route *routes;

@@ -36,26 +36,26 @@ static enum registration refuse(enum registration registration, const struct cli
 	return registration;
 }
 
-/* Without SO_PEERPIDFD the pid may be another process's by now. The same start time on both sides
- * of pidfd_open shows that the pidfd is of the process that /proc shows. That it is the peer cannot
- * be known then; what it brings counts for its own group only. */
+/* A pidfd or a negative errno. Without SO_PEERPIDFD the pid may be another process's by now. The
+ * same start time on both sides of pidfd_open shows that the pidfd is of the process that /proc
+ * shows. That it is the peer cannot be known then; what it brings counts for its own group only. */
 static int open_pidfd(pid_t pid)
 {
 	uint64_t before, after;
-	int pidfd;
+	int error = process_start_ticks(pid, &before), pidfd;
 
-	if (process_start_ticks(pid, &before) != 0)
-		return -1;
+	if (error != 0)
+		return error;
 	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-	if (pidfd >= 0 && (process_start_ticks(pid, &after) != 0 || before != after)) {
-		close(pidfd);
-		return -1;
-	}
-	return pidfd;
+	if (pidfd < 0)
+		return -errno;
+	if (process_start_ticks(pid, &after) == 0 && before == after)
+		return pidfd;
+	close(pidfd);
+	return -ESRCH;
 }
 
-/* Who the kernel says it is. The pidfd is taken here, not with the hello: the pid may have another
- * owner by then. */
+/* Who the kernel says it is. */
 static const char *identify(int fd, struct client_papers *papers)
 {
 	struct ucred peer;
@@ -71,13 +71,28 @@ static const char *identify(int fd, struct client_papers *papers)
 	return NULL;
 }
 
-static const char *take_pidfd(int fd, struct client_papers *papers)
+/* 0 or a negative errno. Taken before the hello is waited for: the pid may have another owner by
+ * then. */
+static int take_pidfd(int fd, struct client_papers *papers)
 {
 	socklen_t size = sizeof papers->pidfd;
 
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &papers->pidfd, &size) != 0)
-		papers->pidfd = errno == ENOPROTOOPT ? open_pidfd(papers->pid) : -1;
-	return papers->pidfd < 0 ? "" : NULL;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &papers->pidfd, &size) == 0)
+		return 0;
+	papers->pidfd = -1;
+	if (errno != ENOPROTOOPT)
+		return -errno;
+	papers->pidfd = open_pidfd(papers->pid);
+	return papers->pidfd < 0 ? papers->pidfd : 0;
+}
+
+/* No pidfd: either the process has ended since, which is no fault of its (table.c has the same
+ * case a moment later), or there is none to be had here. */
+static enum registration judge_pidfd(int error, const struct client_papers *papers)
+{
+	if (error == -ESRCH || error == -EINVAL || error == -ENOENT)
+		return REGISTRATION_ACCEPTED;
+	return refuse(REGISTRATION_LIMIT, papers, "there is no pidfd for it");
 }
 
 /* Takes the first descriptor of a message and closes the others: a buffer for one has room for two,
@@ -231,15 +246,15 @@ static void greet(struct listener *listener, int fd)
 	struct client_papers papers = {.pidfd = -1, .memfd = -1};
 	struct table *table = listener->table;
 	const char *why = identify(fd, &papers);
+	int error;
 
 	if (why != NULL) {
 		table_count(table, refuse(REGISTRATION_INVALID, &papers, why));
 	} else if (!table_admit(table, papers.uid, clock_now_ns())) {
 		table_count(table,
 			    refuse(REGISTRATION_LIMIT, &papers, "its user registers too often"));
-	} else if (take_pidfd(fd, &papers) != NULL) {
-		/* It has ended since; table.c has the same case, a moment later. */
-		table_count(table, REGISTRATION_ACCEPTED);
+	} else if ((error = take_pidfd(fd, &papers)) != 0) {
+		table_count(table, judge_pidfd(error, &papers));
 	} else if (!take_hello(listener, fd, &papers)) {
 		if (wait_for_hello(listener, fd, &papers))
 			return;

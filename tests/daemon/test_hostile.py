@@ -215,6 +215,22 @@ def test_another_user(hakd):
     assert (row["uid"], row["user"]) == (NOBODY, "nobody")
 
 
+def test_no_descriptor_left(hakd, page):
+    """Connections wait for a second, without a busy loop, and are served afterwards."""
+    pid = hakd.process.pid
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    waiting = socket.socket(socket.AF_UNIX)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (5, before[1]))
+    waiting.connect(str(hakd.control_path))
+    page.register(hakd.client_path)
+    wait_for(lambda: hakd.log.read_text().count("for a second: Too many open files.") == 2)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+    page.wait_for_mailbox("epoch", 2)
+    waiting.sendall(b"GET /-/healthy HTTP/1.0\r\n\r\n")
+    assert waiting.recv(100).startswith(b"HTTP/1.0 200")
+    assert hakd.log.read_text().count("for a second") == 2
+
+
 def test_room_for_clients_is_bounded_by_descriptors(daemon):
     def limit():
         resource.setrlimit(resource.RLIMIT_NOFILE, (518, 518))
