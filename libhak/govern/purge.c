@@ -91,6 +91,7 @@ void hak_purge_if_due(uint64_t now_ns)
 	/* More of it: the next slow path goes on, whoever makes it. */
 	if (purge_superslabs(before_ns))
 		atomic_store_explicit(&due_ns, now_ns, memory_order_relaxed);
+	hak_huge_stamp(now_ns);
 	note_returned(hak_huge_purge(before_ns));
 }
 

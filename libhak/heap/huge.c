@@ -24,6 +24,10 @@ static struct shard {
 } shards[HAK_HUGE_SHARDS] = {[0 ... HAK_HUGE_SHARDS - 1] = {.lock = HAK_LOCK_OF(HAK_LOCK_HUGE)}};
 static struct entry *buckets[HAK_HUGE_BUCKETS];
 
+/* A clock costs a tenth of a huge block's malloc and free: what is freed has no age until somebody
+ * looks at all of them. As a number it is younger than all others. */
+#define NOT_STAMPED UINT64_MAX
+
 /* Freed mappings, each with the entry that its next life will need; the lock guards all of it,
  * bytes is read by others for statistics. */
 static struct {
@@ -33,7 +37,7 @@ static struct {
 	struct mapping {
 		char *start;
 		size_t bytes;
-		uint64_t freed_ns;
+		uint64_t freed_ns; /* NOT_STAMPED until purge.c has looked */
 		struct entry *entry;
 	} mappings[HAK_HUGE_CACHE_SLOTS];
 } cache = {.lock = HAK_LOCK_OF(HAK_LOCK_CACHE)};
@@ -287,7 +291,7 @@ bool hak_huge_give(void *block)
 	cache_put((struct mapping){
 		.start = block,
 		.bytes = entry->map_bytes,
-		.freed_ns = hak_os_now_ns(),
+		.freed_ns = NOT_STAMPED,
 		.entry = entry,
 	});
 	return true;
@@ -330,6 +334,15 @@ void *hak_huge_resize(void *block, size_t size)
 	}
 	registry_add(entry);
 	return moved;
+}
+
+void hak_huge_stamp(uint64_t now_ns)
+{
+	hak_lock_take(&cache.lock);
+	for (unsigned i = 0; i < cache.count; i++)
+		if (cache.mappings[i].freed_ns == NOT_STAMPED)
+			cache.mappings[i].freed_ns = now_ns;
+	hak_lock_give(&cache.lock);
 }
 
 bool hak_huge_has_cached(void)
