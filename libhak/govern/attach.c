@@ -174,8 +174,13 @@ static bool map_memfd(int fd, uint64_t bytes)
 	int flags = MAP_SHARED | (mapping != NULL ? MAP_FIXED : 0);
 	void *start = mmap(mapping, bytes, PROT_READ | PROT_WRITE, flags, fd, 0);
 
-	if (start == MAP_FAILED)
+	if (start == MAP_FAILED) {
+		/* Whether the old one is still there is not said: nobody writes to it any more. */
+		if (mapping != NULL)
+			hak_pool_publish(NULL);
+		shared()->mapping = NULL;
 		return false;
+	}
 	/* Without it a child would go on writing to its parent's page. */
 	if (madvise(start, bytes, MADV_DONTFORK) != 0) {
 		if (mapping == NULL)
