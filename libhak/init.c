@@ -3,14 +3,21 @@
  * Allocations before the constructor are served: every table works from zeroed static memory, and
  * heap and thread are born by the first slow path.
  */
+#include "base/forward.h"
 #include "base/os.h"
+#include "base/report.h"
 #include "base/settings.h"
 #include "govern/fork.h"
+#include "govern/limit.h"
 #include "govern/purge.h"
 #include "govern/stats.h"
 #include "govern/telemetry.h"
+#include "calls/malloc.h"
+#include "heap/budget.h"
+#include "heap/region.h"
 #include "heap/thread.h"
 
+#include <errno.h>
 #include <hak/hak.h>
 
 #define STRINGIFY_(x) #x
@@ -22,6 +29,21 @@ HAK_EXPORT const char *hak_version(void)
 		HAK_VERSION_PATCH);
 }
 
+HAK_EXPORT int hak_setting_set(const char *name, const char *value)
+{
+	static const int errors[] = {
+		[HAK_SETTINGS_UNKNOWN] = ENOENT,
+		[HAK_SETTINGS_AT_START] = EPERM,
+		[HAK_SETTINGS_BAD] = EINVAL,
+	};
+	enum hak_settings_refusal refusal = hak_settings_set(name, value);
+
+	if (refusal == HAK_SETTINGS_DONE)
+		return 0;
+	errno = errors[refusal];
+	return -1;
+}
+
 /* The clock costs as much as a third of a huge block: so many of a thread's slow paths share a look
  * at it. */
 #define LOOK_EVERY 8
@@ -30,17 +52,61 @@ static void slow_passed(void)
 {
 	static __thread uint8_t passed_count;
 
-	if (++passed_count % LOOK_EVERY != 0 && !hak_telemetry_is_urgent())
+	if ((++passed_count % LOOK_EVERY != 0 && !hak_telemetry_is_urgent()) || hak_forward.is_on)
 		return;
 	uint64_t now_ns = hak_os_now_ns();
 
 	hak_purge_if_due(now_ns);
+	hak_limit_look(now_ns);
 	hak_telemetry_if_due(now_ns);
 }
 
 /* Defined here, so that a static link that takes malloc takes this file with its constructor
  * too. */
 void (*const hak_thread_slow_passed)(void) = slow_passed;
+uint64_t (*const hak_budget_used)(void) = hak_limit_used;
+bool (*const hak_malloc_relieve)(size_t size) = hak_limit_relieve;
+
+/* Under valgrind a call of malloc may lead anywhere: callgrind and cachegrind leave it alone,
+ * memcheck and others put their own in its place. */
+static bool is_replaced(void)
+{
+	void *block = hak_malloc(1);
+	bool is_ours = hak_region_has_grain(hak_region_grain(block));
+
+	hak_free(block);
+	return !is_ours;
+}
+
+/* The loader may have used malloc before us. Its blocks stay ours, but what is left in magazines
+ * would be given out still. */
+static void give_back_what_is_cached(void)
+{
+	struct hak_thread *thread = hak_thread_enter();
+
+	hak_thread_shed();
+	hak_thread_leave(thread);
+}
+
+static void stand_aside_if_asked(void)
+{
+	const char *tool = hak_forward_sanitizer();
+	struct hak_line line;
+
+	if (tool == NULL && hak_forward_on_valgrind() && is_replaced())
+		tool = "valgrind";
+	if (tool == NULL && !hak_settings.disable)
+		return;
+	hak_forward_start();
+	if (hak_region_is_born())
+		give_back_what_is_cached();
+	if (tool == NULL || !hak_forward.is_on)
+		return;
+	hak_line_begin(&line);
+	hak_line_put(&line, tool);
+	hak_line_put(&line, " replaces malloc in this process; libhak stands aside");
+	hak_line_write(&line);
+}
 
 /* Linked with -z initfirst, and in a static program by its priority, the first of all constructors:
  * before the C library's own, so that `environ` is not set and the loader's copy is what there
@@ -48,11 +114,15 @@ void (*const hak_thread_slow_passed)(void) = slow_passed;
 __attribute__((constructor(101))) static void hak_init(int count, char **arguments,
 						       char **environment)
 {
-	(void)count;
-	(void)arguments;
+	if (count > 0)
+		hak_line_name(arguments[0]);
 	hak_settings_read(environment);
+	(void)hak_os_ram_bytes();
+	if (hak_settings.help)
+		hak_settings_print();
 	hak_thread_init();
 	hak_fork_init();
+	stand_aside_if_asked();
 	if (hak_settings.stats)
 		hak_stats_init();
 }

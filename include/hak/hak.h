@@ -48,12 +48,17 @@ void *hak_reallocarray(void *block, size_t count, size_t size);
 /* free(3). NULL is ignored; errno is kept. */
 void hak_free(void *block);
 
+/* free_sized() and free_aligned_sized() of ISO C23 (7.24.3.4, 7.24.3.5): size, and alignment, are
+ * what the block was allocated with, last. A block that was not is misuse, found at once. */
+void hak_free_sized(void *block, size_t size);
+void hak_free_aligned_sized(void *block, size_t alignment, size_t size);
+
 /* posix_memalign(3). Returns 0, EINVAL (alignment not a power of two, or not a multiple of
  * sizeof(void *)) or ENOMEM; *block is written on success only and errno is untouched. */
 int hak_posix_memalign(void **block, size_t alignment, size_t size);
 
-/* aligned_alloc(3), memalign(3). An alignment that is not a power of two is EINVAL. size need not
- * be a multiple of the alignment. */
+/* aligned_alloc(3), memalign(3). An alignment that is not a power of two is EINVAL for the first,
+ * and made one by the second, as glibc does. size need not be a multiple of the alignment. */
 void *hak_aligned_alloc(size_t alignment, size_t size);
 void *hak_memalign(size_t alignment, size_t size);
 
@@ -75,7 +80,7 @@ size_t hak_malloc_usable_size(const void *block);
  *
  * The numbers are read while other threads go on: each is true for some moment of the call, their
  * sum only when the program stands still. A slab is a run of units cut into blocks of one class. */
-#define HAK_STATS_VERSION 1
+#define HAK_STATS_VERSION 2
 #define HAK_STATS_CLASS_COUNT_MAX 64
 
 struct hak_stats {
@@ -94,12 +99,69 @@ struct hak_stats {
 	uint64_t slab_count_by_class[HAK_STATS_CLASS_COUNT_MAX];
 	uint64_t block_bytes_by_class
 		[HAK_STATS_CLASS_COUNT_MAX]; /* the size of that class's block */
+	/* version 2 */
+	uint64_t free_unit_bytes; /* the part of free_bytes that is whole units, of no class */
+	uint64_t returned_bytes;  /* given back to the system since the process began */
+	uint64_t misuse_count;	  /* found and reported (HAK_MISUSE=report) */
+	uint64_t live_count_by_class[HAK_STATS_CLASS_COUNT_MAX];   /* blocks in use */
+	uint64_t cached_count_by_class[HAK_STATS_CLASS_COUNT_MAX]; /* in magazines and depots */
+	uint64_t free_count_by_class[HAK_STATS_CLASS_COUNT_MAX];   /* free, touched before */
 };
 
 /* Fills *stats, of which the caller knows stats_bytes (give sizeof *stats): an older program gets
  * the fields that it knows, a newer one zeroes for those that this library does not have. Returns
  * 0, or -1 with errno EINVAL where stats is NULL or stats_bytes too small for `version`. */
 int hak_stats_get(struct hak_stats *stats, size_t stats_bytes);
+
+/* The same as one JSON object (RFC 8259) in text, of text_bytes at most with its NUL. Returns its
+ * length without the NUL: where that is not less than text_bytes, it was cut off, as by
+ * snprintf(3). text may be NULL where text_bytes is 0. */
+size_t hak_stats_json(char *text, size_t text_bytes);
+
+/* Gives free memory back to the system, target bytes of it or all that there is (SIZE_MAX): cached
+ * mappings, the calling thread's magazines and the depots, free units, pages in slabs that only
+ * free blocks cover. Other threads' magazines follow when those next come to a slow path. Returns
+ * how many bytes went back. Takes about a second for 10 GiB; other threads go on. */
+size_t hak_trim(size_t target);
+
+/* Empties the calling thread's magazines into the slabs: for a thread that will be idle for long.
+ * */
+void hak_purge_thread(void);
+
+/* Every block in the program's hands, each once, lowest addresses first, huge blocks last. bytes is
+ * what malloc_usable_size() says. */
+struct hak_heap_block {
+	void *address;
+	size_t bytes;
+};
+
+/* Returns 0 to go on; anything else ends the walk. It may allocate and free. */
+typedef int (*hak_heap_visitor)(const struct hak_heap_block *block, void *context);
+
+/* Shows a picture of the heap to the visitor, one block after the other. While the picture is taken
+ * (about a second for 10 GiB of small blocks) other threads wait on their slow paths; a block that
+ * they take or free meanwhile may be in it or not. Needs 1/128 of the heap as memory. Returns what
+ * the visitor returned last, 0 for an empty heap, or -1 with errno ENOMEM. */
+int hak_heap_walk(hak_heap_visitor visitor, void *context);
+
+/* Budgets in bytes for what is in use and cached, huge blocks included; 0 for none. Above soft,
+ * free memory goes back as it comes and caches stay small. An allocation that would go above hard
+ * gives back all that is free first, then asks the callback, and fails with ENOMEM. What is in use
+ * stays so, however low the budget is set. Looked at where memory is taken from the pool or the
+ * system: by some 2 MiB and the threads' magazines a heap may be above. Returns 0, or -1 with errno
+ * EINVAL where soft is above hard. */
+int hak_budget_set(uint64_t soft_bytes, uint64_t hard_bytes);
+
+/* Called in the thread whose allocation of so many bytes would go above the hard budget, outside
+ * all locks: it may free, and allocate at its own risk. Not 0: the allocation is tried once more.
+ * One thread at a time is in it; others fail meanwhile. NULL: none, as at the start. */
+typedef int (*hak_limit_callback)(size_t bytes, void *context);
+void hak_budget_on_limit(hak_limit_callback callback, void *context);
+
+/* One setting (libhak(7)) by its name, such as "HAK_DECAY", while the program runs. Returns 0, or
+ * -1 with errno ENOENT (there is none of that name), EPERM (only the environment sets it) or EINVAL
+ * (the value is none for it, and the old one stays). */
+int hak_setting_set(const char *name, const char *value);
 
 #ifdef __cplusplus
 }

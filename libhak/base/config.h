@@ -88,14 +88,14 @@
 #define HAK_DEPOT_SLOTS_MAX 256
 #define HAK_DEPOT_BYTES_MAX ((size_t)64 << 10)
 
-/* Freed mappings that are kept for the next huge block. */
+/* Freed mappings that are kept for the next huge block: their number, and which part of the memory
+ * that there is they may be at most (HAK_HUGE_CACHE). */
 #define HAK_HUGE_CACHE_SLOTS 16
-#define HAK_HUGE_CACHE_BYTES_MAX ((size_t)64 << 20)
+#define HAK_HUGE_CACHE_SHARE 32
 #define HAK_HUGE_BUCKETS 1024
 #define HAK_HUGE_SHARDS 16
 
-/* What has been empty for this long goes back to the system on a later slow path. */
-#define HAK_DECAY_NS 1000000000ull
+/* How often a slow path looks for what has been empty for the decay (HAK_DECAY). */
 #define HAK_PURGE_INTERVAL_NS 100000000ull
 
 /* A thread that only frees gets magazines after so many blocks that went straight to their slabs.

@@ -1,8 +1,8 @@
 #include "base/os.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/futex.h>
-#include <sched.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -18,32 +18,47 @@ size_t hak_os_page_bytes(void)
 
 size_t hak_os_ram_bytes(void)
 {
+	static _Atomic size_t known;
+	size_t bytes = atomic_load_explicit(&known, memory_order_relaxed);
 	struct sysinfo info;
 	int saved_errno = errno;
-	size_t bytes = 0;
 
-	if (sysinfo(&info) == 0)
+	if (bytes == 0 && syscall(SYS_sysinfo, &info) == 0) {
 		bytes = (size_t)info.totalram * info.mem_unit;
+		atomic_store_explicit(&known, bytes, memory_order_relaxed);
+	}
 	errno = saved_errno;
 	return bytes;
 }
 
+/* By syscall(2): malloc is no cancellation point, and open(2), read(2) and close(2) are. One read:
+ * what the kernel makes up comes whole. */
+size_t hak_os_read_file(const char *path, char *text, size_t text_bytes)
+{
+	int saved_errno = errno;
+	long fd = syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
+	long bytes = 0;
+
+	if (fd >= 0) {
+		bytes = syscall(SYS_read, fd, text, text_bytes - 1);
+		syscall(SYS_close, fd);
+	}
+	text[bytes > 0 ? bytes : 0] = '\0';
+	errno = saved_errno;
+	return bytes > 0 ? (size_t)bytes : 0;
+}
+
 /* Pages mapped by this process, the first number of /proc/self/statm. Only asked for where a limit
- * is set; where /proc is not mounted nothing counts as used, and the mapping itself may then fail.
- * By syscall(2): malloc is no cancellation point, and read(2) and close(2) are. */
+ * is set; where /proc is not mounted nothing counts as used, and the mapping itself may then
+ * fail. */
 static size_t mapped_bytes(void)
 {
 	char text[32];
 	size_t pages = 0;
-	long fd = syscall(SYS_openat, -100 /* AT_FDCWD */, "/proc/self/statm", 0x80000, 0);
 
-	if (fd < 0)
-		return 0;
-	long bytes = syscall(SYS_read, fd, text, sizeof text);
-
-	for (long i = 0; i < bytes && text[i] >= '0' && text[i] <= '9'; i++)
-		pages = pages * 10 + (size_t)(text[i] - '0');
-	syscall(SYS_close, fd);
+	(void)hak_os_read_file("/proc/self/statm", text, sizeof text);
+	for (const char *at = text; *at >= '0' && *at <= '9'; at++)
+		pages = pages * 10 + (size_t)(*at - '0');
 	return pages * hak_os_page_bytes();
 }
 
@@ -147,11 +162,6 @@ uint64_t hak_os_now_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
 }
 
-void hak_os_yield(void)
-{
-	sched_yield(); /* which never fails */
-}
-
 void hak_os_futex_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t timeout_ns)
 {
 	struct timespec timeout = {.tv_sec = (time_t)(timeout_ns / 1000000000ull),
@@ -161,6 +171,13 @@ void hak_os_futex_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t timeo
 	syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, timeout_ns == 0 ? NULL : &timeout,
 		NULL, 0);
 	errno = saved_errno;
+}
+
+void hak_os_yield(void)
+{
+	static _Atomic uint32_t nobody_wakes;
+
+	hak_os_futex_wait(&nobody_wakes, 0, 1);
 }
 
 void hak_os_futex_wake(_Atomic uint32_t *word, int waiter_count)

@@ -14,7 +14,8 @@
 /* Bytes of a page, read once at run time (4 KiB to 64 KiB on the kernels we know). */
 size_t hak_os_page_bytes(void);
 
-/* Bytes of memory that the machine has. */
+/* Bytes of memory that the machine has. A system call the first time, which the constructor makes:
+ * later a filter may kill for it. */
 size_t hak_os_ram_bytes(void);
 
 /* Bytes of address space that this process may still map; SIZE_MAX without RLIMIT_AS. */
@@ -36,6 +37,10 @@ void *hak_os_remap(void *address, size_t old_bytes, size_t new_bytes);
 /* MADV_DONTNEED: the memory goes back, the next touch sees zeroes. False where it is locked. */
 bool hak_os_return(void *address, size_t bytes);
 
+/* The beginning of a small file, such as those of /proc, as a string of text_bytes at most with its
+ * NUL. Returns its length, 0 where there is nothing to read. */
+size_t hak_os_read_file(const char *path, char *text, size_t text_bytes);
+
 /* A clock that costs no system call and is true to some milliseconds. */
 uint64_t hak_os_now_ns(void);
 
@@ -44,7 +49,8 @@ uint64_t hak_os_now_ns(void);
 void hak_os_futex_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t timeout_ns);
 void hak_os_futex_wake(_Atomic uint32_t *word, int waiter_count);
 
-/* Lets another thread run. */
+/* Lets another thread run: a short sleep on a futex, since sched_yield(2) is no call that every
+ * seccomp filter knows of an allocator. */
 void hak_os_yield(void);
 
 /* A moment for the other hardware thread while spinning. */

@@ -3,7 +3,31 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+static const char *program = "";
+
+void hak_line_name(const char *path)
+{
+	program = path;
+	/* No strrchr(3): a sanitizer has its own, which is not ready where libhak comes first. */
+	for (; *path != '\0'; path++)
+		if (*path == '/')
+			program = path + 1;
+}
+
+void hak_line_begin(struct hak_line *line)
+{
+	line->used = 0;
+	hak_line_put(line, "hak: ");
+	/* A program may have given itself another name. */
+	hak_line_put(line, program_invocation_short_name[0] != '\0' ? program_invocation_short_name
+								    : program);
+	hak_line_put(line, "[");
+	hak_line_put_number(line, (uint64_t)getpid());
+	hak_line_put(line, "] ");
+}
 
 void hak_line_put(struct hak_line *line, const char *text)
 {
@@ -56,7 +80,9 @@ void hak_line_write_to(struct hak_line *line, int fd)
 
 	line->text[line->used++] = '\n';
 	while (done < line->used) {
-		ssize_t wrote = write(fd, line->text + done, line->used - done);
+		/* By syscall(2): write(2) is a cancellation point, and a sanitizer's own before
+		 * that is ready. */
+		long wrote = syscall(SYS_write, fd, line->text + done, line->used - done);
 
 		if (wrote > 0)
 			done += (size_t)wrote;
@@ -66,45 +92,11 @@ void hak_line_write_to(struct hak_line *line, int fd)
 	line->used = 0;
 }
 
-void hak_report_misuse(enum hak_misuse misuse, const char *call, const void *address, size_t bytes)
-{
-	struct hak_line line = {.used = 0};
-
-	hak_line_put(&line, misuse == HAK_MISUSE_DOUBLE_FREE ? "hak: double " : "hak: ");
-	hak_line_put(&line, call);
-	hak_line_put(&line, " of ");
-	hak_line_put_address(&line, address);
-	switch (misuse) {
-	case HAK_MISUSE_DOUBLE_FREE:
-		hak_line_put(&line, ", a block of ");
-		hak_line_put_number(&line, bytes);
-		hak_line_put(&line, " bytes");
-		break;
-	case HAK_MISUSE_MISALIGNED:
-		hak_line_put(&line, ", which is not aligned to 16 bytes");
-		break;
-	case HAK_MISUSE_INTERIOR:
-		hak_line_put(&line, ", which lies inside a block of ");
-		hak_line_put_number(&line, bytes);
-		hak_line_put(&line, " bytes");
-		break;
-	case HAK_MISUSE_NOT_IN_USE:
-		hak_line_put(&line, ", which is not in use: freed before, or never given out");
-		break;
-	case HAK_MISUSE_FOREIGN:
-	case HAK_MISUSE_COUNT:
-		hak_line_put(&line, ", which is not memory of this allocator, or no longer");
-		break;
-	}
-	hak_line_write(&line);
-	abort();
-}
-
 void hak_report_broken(const char *text)
 {
-	struct hak_line line = {.used = 0};
+	struct hak_line line;
 
-	hak_line_put(&line, "hak: ");
+	hak_line_begin(&line);
 	hak_line_put(&line, text);
 	hak_line_write(&line);
 	abort();

@@ -1,4 +1,4 @@
-/* report.h - the fixed sentences, and the two words of assertion.
+/* report.h - lines for people, and the two words of assertion.
  *
  * A broken heap is one sentence on file descriptor 2 and abort(3); nothing here allocates, takes a
  * lock or calls into stdio, so it may be used anywhere, inside malloc as well.
@@ -11,22 +11,7 @@
 
 #include "base/config.h"
 
-/* What a program can do wrong. The sentence of each is in report.c; tests/crash shows it. */
-enum hak_misuse {
-	HAK_MISUSE_DOUBLE_FREE, /* bytes: the block's size */
-	HAK_MISUSE_MISALIGNED,
-	HAK_MISUSE_INTERIOR, /* bytes: the size of the block around it */
-	HAK_MISUSE_NOT_IN_USE,
-	HAK_MISUSE_FOREIGN,
-	HAK_MISUSE_COUNT,
-};
-
-/* Says "hak: CALL of ADDRESS, which ..." and aborts. call is a constant such as "free"; bytes is
- * used by the sentences that name a size. */
-_Noreturn void hak_report_misuse(enum hak_misuse misuse, const char *call, const void *address,
-				 size_t bytes);
-
-/* Says "hak: TEXT" and aborts: a state that libhak's own code rules out. */
+/* Says "hak: PROGRAM[PID] TEXT" and aborts: a state that libhak's own code rules out. */
 _Noreturn void hak_report_broken(const char *text);
 
 /* A bounded line for messages; what does not fit is cut off. Numbers are decimal. */
@@ -34,6 +19,12 @@ struct hak_line {
 	size_t used;
 	char text[240];
 };
+
+/* Begins it with whose it is, "hak: PROGRAM[PID] ": many processes write to one terminal or log. */
+void hak_line_begin(struct hak_line *line);
+
+/* What the program is called: argv[0], for the time before the C library knows. */
+void hak_line_name(const char *path);
 
 void hak_line_put(struct hak_line *line, const char *text);
 void hak_line_put_number(struct hak_line *line, uint64_t number);

@@ -1,10 +1,12 @@
 /* The aligned calls. Blocks lie at multiples of their size from a unit's start, so a class whose
  * size is a multiple of the alignment is aligned as it is; beyond a unit runs are, beyond 1 MiB
  * mappings. */
-#include "calls/malloc.h"
-#include "calls/names.h"
+#include "calls/aligned.h"
 
+#include "base/forward.h"
+#include "base/names.h"
 #include "base/os.h"
+#include "calls/malloc.h"
 #include "base/size_class.h"
 
 #include <errno.h>
@@ -14,9 +16,7 @@ static bool is_power_of_two(size_t number)
 	return number != 0 && (number & (number - 1)) == 0;
 }
 
-/* The smallest class of at least size bytes whose blocks are so aligned. There is one for every
- * power of two to HAK_UNIT_BYTES, since each is a class itself. */
-static unsigned class_of_aligned(size_t size, size_t alignment)
+unsigned hak_aligned_class(size_t size, size_t alignment)
 {
 	unsigned class_idx = hak_size_class_of(size < alignment ? alignment : size);
 
@@ -32,8 +32,10 @@ static void *take_aligned(size_t alignment, size_t size)
 
 	if (alignment <= HAK_GRAIN_BYTES)
 		return hak_malloc(size);
+	if (hak_unlikely(hak_forward.is_on))
+		return hak_forward.memalign(alignment, size);
 	if (alignment <= HAK_UNIT_BYTES && size <= HAK_SMALL_BYTES_MAX)
-		return hak_malloc_class(class_of_aligned(size, alignment));
+		return hak_malloc_class(hak_aligned_class(size, alignment), size);
 	return hak_malloc_large(size, alignment, &zeroed);
 }
 
@@ -52,18 +54,28 @@ HAK_EXPORT int hak_posix_memalign(void **block, size_t alignment, size_t size)
 	return 0;
 }
 
+/* As glibc's: the next power of two will do for any other alignment. */
 HAK_EXPORT void *hak_memalign(size_t alignment, size_t size)
+{
+	size_t power = HAK_GRAIN_BYTES;
+
+	if (alignment > SIZE_MAX / 2 + 1) {
+		errno = EINVAL;
+		return NULL;
+	}
+	while (power < alignment)
+		power *= 2;
+	return take_aligned(power, size);
+}
+
+/* ISO C23, 7.24.3.1: an alignment that is none is a failure. */
+HAK_EXPORT void *hak_aligned_alloc(size_t alignment, size_t size)
 {
 	if (!is_power_of_two(alignment)) {
 		errno = EINVAL;
 		return NULL;
 	}
 	return take_aligned(alignment, size);
-}
-
-HAK_EXPORT void *hak_aligned_alloc(size_t alignment, size_t size)
-{
-	return hak_memalign(alignment, size);
 }
 
 HAK_EXPORT void *hak_valloc(size_t size)
@@ -89,3 +101,6 @@ HAK_NAME(aligned_alloc, hak_aligned_alloc);
 HAK_NAME(memalign, hak_memalign);
 HAK_NAME(valloc, hak_valloc);
 HAK_NAME(pvalloc, hak_pvalloc);
+HAK_NAME(__libc_memalign, hak_memalign);
+HAK_NAME(__libc_valloc, hak_valloc);
+HAK_NAME(__libc_pvalloc, hak_pvalloc);

@@ -13,6 +13,7 @@
  */
 #include "base/config.h"
 #include "base/report.h"
+#include "calls/sized.h"
 
 #include <dlfcn.h>
 #include <hak/hak.h>
@@ -188,17 +189,35 @@ NEW(_ZnamSt11align_val_tRKSt9nothrow_t, size_t size, size_t alignment, nothrow_t
 	return new_aligned_nothrow("_ZnamSt11align_val_tRKSt9nothrow_t", size, alignment, tag);
 }
 
-/* operator delete: plain and aligned. */
-DELETE(_ZdlPv)
+static void delete_plain(void *block)
 {
 	hak_free(block);
 }
 
-DELETE(_ZdlPvSt11align_val_t, size_t alignment)
+static void delete_aligned(void *block, size_t alignment)
 {
 	(void)alignment;
 	hak_free(block);
 }
+
+/* operator delete: plain and aligned. */
+REPLACEABLE void _ZdlPv(void *block) __attribute__((alias("delete_plain")));
+REPLACEABLE void _ZdlPvSt11align_val_t(void *block, size_t alignment)
+	__attribute__((alias("delete_aligned")));
+
+static void delete_array(void *block)
+{
+	_ZdlPv(block);
+}
+
+static void delete_aligned_array(void *block, size_t alignment)
+{
+	_ZdlPvSt11align_val_t(block, alignment);
+}
+
+REPLACEABLE void _ZdaPv(void *block) __attribute__((alias("delete_array")));
+REPLACEABLE void _ZdaPvSt11align_val_t(void *block, size_t alignment)
+	__attribute__((alias("delete_aligned_array")));
 
 /* The others drop what else they were told and call the plainer form. */
 #define UNUSED __attribute__((unused))
@@ -208,18 +227,49 @@ DELETE(_ZdlPvSt11align_val_t, size_t alignment)
 		plainer;                                                                           \
 	}
 
-DELETE_BY(_ZdlPv(block), _ZdaPv)
-DELETE_BY(_ZdlPv(block), _ZdlPvm, size_t size UNUSED)
-DELETE_BY(_ZdaPv(block), _ZdaPvm, size_t size UNUSED)
 DELETE_BY(_ZdlPv(block), _ZdlPvRKSt9nothrow_t, nothrow_t tag UNUSED)
 DELETE_BY(_ZdaPv(block), _ZdaPvRKSt9nothrow_t, nothrow_t tag UNUSED)
 
-DELETE_BY(_ZdlPvSt11align_val_t(block, alignment), _ZdaPvSt11align_val_t, size_t alignment)
-DELETE_BY(_ZdlPvSt11align_val_t(block, alignment), _ZdlPvmSt11align_val_t, size_t size UNUSED,
-	  size_t alignment)
-DELETE_BY(_ZdaPvSt11align_val_t(block, alignment), _ZdaPvmSt11align_val_t, size_t size UNUSED,
-	  size_t alignment)
 DELETE_BY(_ZdlPvSt11align_val_t(block, alignment), _ZdlPvSt11align_val_tRKSt9nothrow_t,
 	  size_t alignment, nothrow_t tag UNUSED)
 DELETE_BY(_ZdaPvSt11align_val_t(block, alignment), _ZdaPvSt11align_val_tRKSt9nothrow_t,
 	  size_t alignment, nothrow_t tag UNUSED)
+
+/* The sized forms compare what they are told with the block, where it came from our new and goes to
+ * our delete: a program's own may allocate more, or elsewhere. */
+DELETE(_ZdlPvm, size_t size)
+{
+	if (hak_likely(_ZdlPv == delete_plain && _Znwm == new_plain))
+		hak_sized_free(block, size, "sized delete");
+	else
+		_ZdlPv(block);
+}
+
+DELETE(_ZdaPvm, size_t size)
+{
+	if (hak_likely(_ZdaPv == delete_array && _ZdlPv == delete_plain && _Znam == new_array &&
+		       _Znwm == new_plain))
+		hak_sized_free(block, size, "sized delete");
+	else
+		_ZdaPv(block);
+}
+
+DELETE(_ZdlPvmSt11align_val_t, size_t size, size_t alignment)
+{
+	if (hak_likely(_ZdlPvSt11align_val_t == delete_aligned &&
+		       _ZnwmSt11align_val_t == new_aligned))
+		hak_sized_free_aligned(block, alignment, size, "sized delete");
+	else
+		_ZdlPvSt11align_val_t(block, alignment);
+}
+
+DELETE(_ZdaPvmSt11align_val_t, size_t size, size_t alignment)
+{
+	if (hak_likely(_ZdaPvSt11align_val_t == delete_aligned_array &&
+		       _ZdlPvSt11align_val_t == delete_aligned &&
+		       _ZnamSt11align_val_t == new_aligned_array &&
+		       _ZnwmSt11align_val_t == new_aligned))
+		hak_sized_free_aligned(block, alignment, size, "sized delete");
+	else
+		_ZdaPvSt11align_val_t(block, alignment);
+}

@@ -1,8 +1,10 @@
 /* The story of a malloc: class, magazine, and only then the slow ways. */
 #include "calls/malloc.h"
-#include "calls/names.h"
+#include "base/names.h"
 
+#include "base/forward.h"
 #include "base/size_class.h"
+#include "heap/budget.h"
 #include "heap/huge.h"
 #include "heap/magazine.h"
 #include "heap/region.h"
@@ -12,33 +14,42 @@
 #include <errno.h>
 #include <string.h>
 
-/* The second try, once the mappings of freed huge blocks have gone back to the system. */
-static void *refill_from_reserve(unsigned class_idx)
+/* The last ways to a block: the mappings of freed huge blocks back to the system; and where it was
+ * the budget that refused, what else makes room under that. */
+static void *refill_from_reserve(unsigned class_idx, size_t size)
 {
+	void *block = NULL;
 	struct hak_thread *thread = hak_thread_enter();
 	bool any = hak_huge_purge(UINT64_MAX) != 0;
-	void *block;
 
 	hak_thread_leave(thread);
-	block = any ? hak_thread_take(class_idx) : NULL;
+	if (any) {
+		hak_budget_measure_anew();
+		block = hak_thread_take(class_idx);
+	}
+	while (block == NULL && hak_malloc_relieve(size))
+		block = hak_thread_take(class_idx);
 	if (block == NULL)
 		errno = ENOMEM;
 	return block;
 }
 
 /* Out of line, so that the fast path needs no stack frame. */
-static HAK_NOINLINE void *refill(unsigned class_idx)
+static HAK_NOINLINE void *refill(unsigned class_idx, size_t size)
 {
-	void *block = hak_thread_take(class_idx);
+	void *block;
 
-	return hak_likely(block != NULL) ? block : refill_from_reserve(class_idx);
+	if (hak_unlikely(hak_forward.is_on))
+		return hak_forward.malloc(size);
+	block = hak_thread_take(class_idx);
+	return hak_likely(block != NULL) ? block : refill_from_reserve(class_idx, size);
 }
 
-void *hak_malloc_class(unsigned class_idx)
+void *hak_malloc_class(unsigned class_idx, size_t size)
 {
 	void *block = hak_magazine_pop(class_idx);
 
-	return hak_likely(block != NULL) ? block : refill(class_idx);
+	return hak_likely(block != NULL) ? block : refill(class_idx, size);
 }
 
 /* A run; where the region is full, a mapping of its own as for a huge block. */
@@ -58,10 +69,16 @@ void *hak_malloc_large(size_t size, size_t alignment, bool *zeroed)
 	struct hak_thread *thread;
 	void *block = NULL;
 
+	*zeroed = false;
+	if (hak_unlikely(hak_forward.is_on))
+		return alignment <= HAK_GRAIN_BYTES ? hak_forward.malloc(size)
+						    : hak_forward.memalign(alignment, size);
 	if (hak_likely(size <= PTRDIFF_MAX)) {
-		thread = hak_thread_enter();
-		block = take_large(size, alignment, zeroed);
-		hak_thread_leave(thread);
+		do {
+			thread = hak_thread_enter();
+			block = take_large(size, alignment, zeroed);
+			hak_thread_leave(thread);
+		} while (hak_unlikely(block == NULL) && hak_malloc_relieve(size));
 	}
 	if (hak_unlikely(block == NULL))
 		errno = ENOMEM;
@@ -73,7 +90,7 @@ static HAK_NOINLINE void *malloc_larger(size_t size)
 	bool zeroed;
 
 	if (size <= HAK_SMALL_BYTES_MAX)
-		return hak_malloc_class(hak_size_class_of_larger(size));
+		return hak_malloc_class(hak_size_class_of_larger(size), size);
 	return hak_malloc_large(size, 1, &zeroed);
 }
 
@@ -84,7 +101,7 @@ HAK_EXPORT HAK_HOT void *hak_malloc(size_t size)
 	unsigned class_idx = hak_size_class_of_tiny(size);
 	void *block = hak_magazine_pop(class_idx);
 
-	return hak_likely(block != NULL) ? block : refill(class_idx);
+	return hak_likely(block != NULL) ? block : refill(class_idx, size);
 }
 
 size_t hak_malloc_product(size_t count, size_t size)
@@ -101,7 +118,7 @@ HAK_EXPORT void *hak_calloc(size_t count, size_t size)
 	void *block;
 
 	if (hak_likely(bytes <= HAK_SMALL_BYTES_MAX))
-		block = hak_malloc_class(hak_size_class_of(bytes));
+		block = hak_malloc_class(hak_size_class_of(bytes), bytes);
 	else
 		block = hak_malloc_large(bytes, 1, &zeroed);
 	if (hak_likely(block != NULL) && !zeroed)
@@ -111,3 +128,5 @@ HAK_EXPORT void *hak_calloc(size_t count, size_t size)
 
 HAK_NAME(malloc, hak_malloc);
 HAK_NAME(calloc, hak_calloc);
+HAK_NAME(__libc_malloc, hak_malloc);
+HAK_NAME(__libc_calloc, hak_calloc);

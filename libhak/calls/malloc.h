@@ -12,8 +12,13 @@
  * mapping of its own. NULL with errno ENOMEM. *zeroed: it reads as zero. */
 void *hak_malloc_large(size_t size, size_t alignment, bool *zeroed);
 
-/* A block of one class, from the magazine or by refilling it. NULL with errno ENOMEM. */
-void *hak_malloc_class(unsigned class_idx);
+/* A block of one class for so many bytes, from the magazine or by refilling it. NULL with errno
+ * ENOMEM. */
+void *hak_malloc_class(unsigned class_idx, size_t size);
+
+/* Upward: makes room for so many bytes where it is the hard budget that has refused them. False: it
+ * is not, or there is none to be made. Outside the gate. init.c says who that is. */
+extern HAK_HIDDEN bool (*const hak_malloc_relieve)(size_t size);
 
 /* A product of sizes; SIZE_MAX, which no allocation grants, where it overflows. */
 size_t hak_malloc_product(size_t count, size_t size);

@@ -1,6 +1,7 @@
 #include "govern/attach.h"
 
 #include "base/os.h"
+#include "base/sandbox.h"
 #include "base/settings.h"
 #include "heap/huge.h"
 #include "heap/pool.h"
@@ -17,7 +18,6 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -79,11 +79,11 @@ static void set_next_try(uint64_t now_ns)
 	atomic_store_explicit(&next_try_ns, now_ns + pause_s * SECOND_NS, memory_order_relaxed);
 }
 
-/* A filter may kill for what we are about to do, and none can be taken off again. */
-static bool is_filtered(void)
+/* A filter may kill for what we are about to do. */
+static enum hak_sandbox sandbox(void)
 {
-	return hak_settings.registration != HAK_REGISTRATION_ALWAYS &&
-	       syscall(SYS_prctl, PR_GET_SECCOMP, 0, 0, 0, 0) != 0;
+	return hak_settings.registration == HAK_REGISTRATION_ALWAYS ? HAK_SANDBOX_NONE
+								    : hak_sandbox_look();
 }
 
 /* The page that holds the pointer, wiped by every fork; made once. False: not on this kernel. */
@@ -218,10 +218,16 @@ unsigned char *hak_attach_begin(uint64_t now_ns)
 	if (!hak_region_is_born())
 		return NULL;
 	set_next_try(now_ns);
-	if (is_filtered())
-		atomic_store_explicit(&next_try_ns, UINT64_MAX, memory_order_relaxed);
-	else
+	switch (sandbox()) {
+	case HAK_SANDBOX_NONE:
 		page = begin(now_ns);
+		break;
+	case HAK_SANDBOX_FILTERED:
+		atomic_store_explicit(&next_try_ns, UINT64_MAX, memory_order_relaxed);
+		break;
+	case HAK_SANDBOX_UNKNOWN:
+		break;
+	}
 	errno = saved_errno;
 	return page;
 }

@@ -1,6 +1,7 @@
 #include "govern/purge.h"
 
 #include "base/os.h"
+#include "base/settings.h"
 #include "heap/depot.h"
 #include "heap/hole.h"
 #include "heap/huge.h"
@@ -86,7 +87,8 @@ void hak_purge_if_due(uint64_t now_ns)
 	    !atomic_compare_exchange_strong_explicit(&due_ns, &due, now_ns + HAK_PURGE_INTERVAL_NS,
 						     memory_order_relaxed, memory_order_relaxed))
 		return;
-	uint64_t before_ns = now_ns > HAK_DECAY_NS ? now_ns - HAK_DECAY_NS : 0;
+	uint64_t decay_ns = hak_setting(&hak_settings.decay_ms) * 1000000;
+	uint64_t before_ns = now_ns > decay_ns ? now_ns - decay_ns : 0;
 
 	/* More of it: the next slow path goes on, whoever makes it. */
 	if (purge_superslabs(before_ns))

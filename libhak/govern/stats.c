@@ -1,7 +1,9 @@
 #include "govern/stats.h"
 
+#include "base/misuse.h"
 #include "base/report.h"
 #include "base/size_class.h"
+#include "govern/purge.h"
 #include "heap/depot.h"
 #include "heap/huge.h"
 #include "heap/meta.h"
@@ -37,9 +39,12 @@ static void add_slabs(struct hak_stats *stats, const struct hak_tally_sums *sums
 		cached[i] += hak_depot_count(i);
 		if (cached[i] > taken)
 			cached[i] = taken;
-		stats->live_bytes += (taken - cached[i]) * bytes;
+		stats->live_count_by_class[i] = taken - cached[i];
+		stats->cached_count_by_class[i] = cached[i];
+		stats->free_count_by_class[i] = not_negative(sums->touched[i] - sums->taken[i]);
+		stats->live_bytes += stats->live_count_by_class[i] * bytes;
 		stats->cached_bytes += cached[i] * bytes;
-		stats->free_bytes += not_negative(sums->touched[i] - sums->taken[i]) * bytes;
+		stats->free_bytes += stats->free_count_by_class[i] * bytes;
 		stats->slab_count_by_class[i] = not_negative(sums->slabs[i]);
 		stats->block_bytes_by_class[i] = bytes;
 	}
@@ -62,7 +67,8 @@ unsigned hak_stats_collect(struct hak_stats *stats, struct hak_tally_sums *sums)
 	hak_huge_count(&huge);
 	returned = not_negative(sums->returned_bytes);
 	stats->free_bytes -= returned < stats->free_bytes ? returned : stats->free_bytes;
-	stats->free_bytes += pool.free_touched_unit_count << HAK_UNIT_SHIFT;
+	stats->free_unit_bytes = pool.free_touched_unit_count << HAK_UNIT_SHIFT;
+	stats->free_bytes += stats->free_unit_bytes;
 	stats->metadata_bytes = hak_meta_bytes() + hak_region_table_bytes();
 	stats->live_bytes += huge.live_bytes;
 	stats->huge_bytes = huge.live_bytes;
@@ -72,6 +78,8 @@ unsigned hak_stats_collect(struct hak_stats *stats, struct hak_tally_sums *sums)
 	stats->superslab_open_count = pool.open_count;
 	stats->superslab_peak_count = pool.peak_count;
 	stats->superslab_opened_total = pool.opened_total;
+	stats->returned_bytes = hak_purge_returned_bytes();
+	stats->misuse_count = hak_misuse_count();
 	return tally_count;
 }
 
@@ -131,17 +139,6 @@ static bool output_is_ours(void)
 	       file.st_ino == output.inode;
 }
 
-/* Each line says whose it is: a shell's children all write to one terminal. */
-static void begin(struct hak_line *line)
-{
-	line->used = 0;
-	hak_line_put(line, "hak: ");
-	hak_line_put(line, program_invocation_short_name);
-	hak_line_put(line, "[");
-	hak_line_put_number(line, (uint64_t)getpid());
-	hak_line_put(line, "] ");
-}
-
 /* Numbers of bytes are read by people here: MiB with two decimals. */
 static void put_mib(struct hak_line *line, const char *name, uint64_t bytes)
 {
@@ -153,38 +150,38 @@ static void put_mib(struct hak_line *line, const char *name, uint64_t bytes)
 	hak_line_put_number(line, hundredths % 100);
 }
 
-static void print_bytes(const struct hak_stats *stats)
+static void print_bytes(const struct hak_stats *stats, int fd)
 {
 	struct hak_line line;
 
-	begin(&line);
+	hak_line_begin(&line);
 	put_mib(&line, "MiB: live ", stats->live_bytes);
 	put_mib(&line, " (huge ", stats->huge_bytes);
 	put_mib(&line, "), cached ", stats->cached_bytes);
 	put_mib(&line, " (huge ", stats->huge_cached_bytes);
 	put_mib(&line, "), free ", stats->free_bytes);
 	put_mib(&line, ", metadata at most ", stats->metadata_bytes);
-	hak_line_write_to(&line, output.fd);
+	hak_line_write_to(&line, fd);
 }
 
-static void print_superslabs(const struct hak_stats *stats)
+static void print_superslabs(const struct hak_stats *stats, int fd)
 {
 	struct hak_line line;
 
-	begin(&line);
+	hak_line_begin(&line);
 	hak_line_put(&line, "SuperSlabs: open ");
 	hak_line_put_number(&line, stats->superslab_open_count);
 	hak_line_put(&line, ", at peak ");
 	hak_line_put_number(&line, stats->superslab_peak_count);
 	hak_line_put(&line, ", opened in total ");
 	hak_line_put_number(&line, stats->superslab_opened_total);
-	hak_line_write_to(&line, output.fd);
+	hak_line_write_to(&line, fd);
 }
 
 /* How many classes a line shows. */
 #define CLASSES_A_LINE 8
 
-static void print_slabs(const struct hak_stats *stats)
+static void print_slabs(const struct hak_stats *stats, int fd)
 {
 	struct hak_line line;
 	unsigned shown = 0;
@@ -193,7 +190,7 @@ static void print_slabs(const struct hak_stats *stats)
 		if (stats->slab_count_by_class[i] == 0)
 			continue;
 		if (shown % CLASSES_A_LINE == 0) {
-			begin(&line);
+			hak_line_begin(&line);
 			hak_line_put(&line, "slabs by block size: ");
 		} else {
 			hak_line_put(&line, ", ");
@@ -202,20 +199,24 @@ static void print_slabs(const struct hak_stats *stats)
 		hak_line_put(&line, ": ");
 		hak_line_put_number(&line, stats->slab_count_by_class[i]);
 		if (++shown % CLASSES_A_LINE == 0)
-			hak_line_write_to(&line, output.fd);
+			hak_line_write_to(&line, fd);
 	}
 	if (shown % CLASSES_A_LINE != 0)
-		hak_line_write_to(&line, output.fd);
+		hak_line_write_to(&line, fd);
+}
+
+void hak_stats_print_to(int fd)
+{
+	struct hak_stats stats;
+
+	collect(&stats);
+	print_bytes(&stats, fd);
+	print_superslabs(&stats, fd);
+	print_slabs(&stats, fd);
 }
 
 void hak_stats_print(void)
 {
-	struct hak_stats stats;
-
-	if (!output_is_ours())
-		return;
-	collect(&stats);
-	print_bytes(&stats);
-	print_superslabs(&stats);
-	print_slabs(&stats);
+	if (output_is_ours())
+		hak_stats_print_to(output.fd);
 }

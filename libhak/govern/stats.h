@@ -17,4 +17,7 @@ unsigned hak_stats_collect(struct hak_stats *stats, struct hak_tally_sums *sums)
 void hak_stats_init(void);
 void hak_stats_print(void);
 
+/* The same to a file that is open now. Outside the gate. */
+void hak_stats_print_to(int fd);
+
 #endif

@@ -66,7 +66,8 @@ static void collect(uint64_t now_ns)
 	telemetry.superslab_open_count = stats.superslab_open_count;
 	telemetry.superslab_peak_count = stats.superslab_peak_count;
 	telemetry.superslab_opened_total = stats.superslab_opened_total;
-	telemetry.returned_bytes_total = hak_purge_returned_bytes();
+	telemetry.returned_bytes_total = stats.returned_bytes;
+	telemetry.misuse_total = stats.misuse_count;
 	telemetry.updated_ns = now_ns;
 	fill_classes(&stats, &sums);
 

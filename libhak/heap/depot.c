@@ -3,6 +3,7 @@
 #include "base/lock.h"
 #include "base/report.h"
 #include "base/size_class.h"
+#include "heap/budget.h"
 #include "heap/meta.h"
 #include "heap/slab.h"
 
@@ -45,6 +46,8 @@ bool hak_depot_put(unsigned class_idx, void *const *blocks, unsigned count)
 	struct depot *depot = &depots[class_idx];
 	bool fits;
 
+	if (hak_budget_is_frugal())
+		return false;
 	hak_lock_take(&depot->lock);
 	uint32_t have = atomic_load_explicit(&depot->count, memory_order_relaxed);
 
@@ -87,6 +90,19 @@ void hak_depot_drain(void)
 	for (unsigned class_idx = 1; class_idx <= HAK_CLASS_COUNT; class_idx++)
 		while ((count = hak_depot_take(class_idx, DRAIN_BATCH, blocks)) != 0)
 			hak_slab_give(class_idx, blocks, count);
+}
+
+void hak_depot_visit(void (*visitor)(void *context, void *const *blocks, unsigned count),
+		     void *context)
+{
+	for (unsigned class_idx = 1; class_idx <= HAK_CLASS_COUNT; class_idx++) {
+		struct depot *depot = &depots[class_idx];
+
+		hak_lock_take(&depot->lock);
+		visitor(context, depot->slots,
+			atomic_load_explicit(&depot->count, memory_order_relaxed));
+		hak_lock_give(&depot->lock);
+	}
 }
 
 unsigned hak_depot_count(unsigned class_idx)

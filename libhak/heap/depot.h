@@ -21,6 +21,10 @@ unsigned hak_depot_take(unsigned class_idx, unsigned count, void **blocks);
 /* Gives all blocks of all classes back to their slabs. */
 void hak_depot_drain(void);
 
+/* Shows what each depot holds, under its lock: the visitor takes no other. */
+void hak_depot_visit(void (*visitor)(void *context, void *const *blocks, unsigned count),
+		     void *context);
+
 /* Blocks of the class that lie here now. */
 unsigned hak_depot_count(unsigned class_idx);
 

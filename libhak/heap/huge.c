@@ -1,8 +1,11 @@
 #include "heap/huge.h"
 
 #include "base/lock.h"
+#include "base/memory.h"
 #include "base/os.h"
 #include "base/report.h"
+#include "base/settings.h"
+#include "heap/budget.h"
 #include "heap/meta.h"
 #include "heap/tally.h"
 
@@ -166,8 +169,11 @@ static struct mapping cache_take(size_t bytes)
 		hak_os_unmap(mapping.start + bytes, mapping.bytes - bytes);
 		mapping.bytes = bytes;
 	} else if (mapping.bytes < bytes) {
-		char *grown = hak_os_remap(mapping.start, mapping.bytes, bytes);
+		char *grown = NULL;
 
+		/* Of the whole: the mapping counts nowhere now. */
+		if (hak_budget_allows(bytes))
+			grown = hak_os_remap(mapping.start, mapping.bytes, bytes);
 		if (grown == NULL)
 			unmap(&mapping);
 		mapping.start = grown;
@@ -194,12 +200,28 @@ static struct mapping cache_evict_locked(uint64_t before_ns)
 	return evicted;
 }
 
+/* The most that the cache may hold: what the setting says, and in a small container less. The first
+ * to ask finds out; others who ask meanwhile do so, too. */
+static size_t cache_bytes_max(void)
+{
+	static _Atomic size_t share;
+	size_t most = hak_setting(&hak_settings.huge_cache_bytes);
+	size_t part = atomic_load_explicit(&share, memory_order_relaxed);
+
+	if (hak_unlikely(part == 0)) {
+		part = hak_memory_bytes() / HAK_HUGE_CACHE_SHARE + 1;
+		atomic_store_explicit(&share, part, memory_order_relaxed);
+	}
+	return most < part ? most : part;
+}
+
 static void cache_put(struct mapping mapping)
 {
+	size_t most = cache_bytes_max();
 	struct mapping evicted;
 	bool kept;
 
-	if (mapping.bytes > HAK_HUGE_CACHE_BYTES_MAX) {
+	if (mapping.bytes > most || hak_budget_is_frugal()) {
 		unmap(&mapping);
 		return;
 	}
@@ -209,8 +231,7 @@ static void cache_put(struct mapping mapping)
 		hak_lock_take(&cache.lock);
 		size_t have = atomic_load_explicit(&cache.bytes, memory_order_relaxed);
 
-		kept = cache.count < HAK_HUGE_CACHE_SLOTS &&
-		       have + mapping.bytes <= HAK_HUGE_CACHE_BYTES_MAX;
+		kept = cache.count < HAK_HUGE_CACHE_SLOTS && have + mapping.bytes <= most;
 		if (kept) {
 			cache.mappings[cache.count++] = mapping;
 			atomic_store_explicit(&cache.bytes, have + mapping.bytes,
@@ -248,6 +269,8 @@ static struct mapping take_fresh(size_t bytes, size_t alignment)
 {
 	struct mapping mapping = {.start = NULL, .bytes = bytes};
 
+	if (!hak_budget_allows(bytes))
+		return mapping;
 	/* First, so that noting the block cannot fail. */
 	mapping.entry = (struct entry *)(void *)hak_meta_take_array(ENTRY_LOG2);
 	if (mapping.entry == NULL)
@@ -313,6 +336,20 @@ bool hak_huge_bytes(const void *block, size_t *bytes)
 	return found;
 }
 
+/* The mapping at its new length, somewhere; NULL: it stays as it was. */
+static void *remap(const struct entry *entry, void *block, size_t bytes)
+{
+	void *moved;
+
+	/* Of the whole: out of the registry, the block counts nowhere now. */
+	if (bytes > entry->map_bytes && !hak_budget_allows(bytes))
+		return NULL;
+	moved = hak_os_remap(block, entry->map_bytes, bytes);
+	if (moved == NULL && hak_huge_purge(UINT64_MAX) != 0)
+		moved = hak_os_remap(block, entry->map_bytes, bytes);
+	return moved;
+}
+
 void *hak_huge_resize(void *block, size_t size)
 {
 	size_t bytes = round_to_pages(size);
@@ -322,9 +359,7 @@ void *hak_huge_resize(void *block, size_t size)
 	if (entry == NULL)
 		return NULL;
 	if (bytes > entry->map_bytes || bytes < entry->map_bytes - entry->map_bytes / 8) {
-		moved = hak_os_remap(block, entry->map_bytes, bytes);
-		if (moved == NULL && hak_huge_purge(UINT64_MAX) != 0)
-			moved = hak_os_remap(block, entry->map_bytes, bytes);
+		moved = remap(entry, block, bytes);
 		if (moved != NULL)
 			entry->map_bytes = bytes;
 	}
@@ -380,6 +415,21 @@ void hak_huge_count(struct hak_huge_counts *counts)
 	counts->cached_bytes = atomic_load_explicit(&cache.bytes, memory_order_relaxed);
 }
 
+size_t hak_huge_copy(struct hak_huge_block *blocks, size_t room)
+{
+	size_t count = 0;
+
+	for (unsigned bucket = 0; bucket < HAK_HUGE_BUCKETS; bucket++) {
+		hak_lock_take(&shard_of(bucket)->lock);
+		for (const struct entry *at = buckets[bucket]; at != NULL && count < room;
+		     at = at->next)
+			blocks[count++] = (struct hak_huge_block){.start = (char *)at->address,
+								  .bytes = at->block_bytes};
+		hak_lock_give(&shard_of(bucket)->lock);
+	}
+	return count;
+}
+
 static bool cache_is_valid(void)
 {
 	size_t bytes = 0;
@@ -388,7 +438,7 @@ static bool cache_is_valid(void)
 	hak_lock_take(&cache.lock);
 	for (unsigned i = 0; i < cache.count; i++)
 		bytes += cache.mappings[i].bytes;
-	valid = cache.count <= HAK_HUGE_CACHE_SLOTS && bytes <= HAK_HUGE_CACHE_BYTES_MAX &&
+	valid = cache.count <= HAK_HUGE_CACHE_SLOTS &&
 		bytes == atomic_load_explicit(&cache.bytes, memory_order_relaxed);
 	hak_lock_give(&cache.lock);
 	return valid;

@@ -5,9 +5,9 @@
  * mapping is moved or unmapped and comes back after, so no address is ever in it twice.
  *
  * Freed mappings are kept, resident, for the next huge block: up to HAK_HUGE_CACHE_SLOTS of them
- * and HAK_HUGE_CACHE_BYTES_MAX bytes, the oldest go first, and none older than the decay once
- * purge.c has looked. A page fault costs more than all else that a huge block needs. They are the
- * last reserve as well: before a call fails for want of memory all of them go.
+ * and as many bytes as HAK_HUGE_CACHE allows, the oldest go first, and none older than the decay
+ * once purge.c has looked. A page fault costs more than all else that a huge block needs. They are
+ * the last reserve as well: before a call fails for want of memory all of them go.
  *
  * Threads    any; inside the fork gate. Locks: a shard's HUGE, the cache's CACHE, never both.
  * Errors     NULL or false: no memory, or not a huge block of ours, as each call says.
@@ -25,6 +25,13 @@ struct hak_huge_counts {
 
 /* A block of size bytes, rounded up to pages, aligned to a power of two. *zeroed: it reads as 0. */
 void *hak_huge_take(size_t size, size_t alignment, bool *zeroed);
+
+/* The blocks in use, `room` of them at most. Returns how many. */
+struct hak_huge_block {
+	void *start;
+	size_t bytes;
+};
+size_t hak_huge_copy(struct hak_huge_block *blocks, size_t room);
 
 /* False: block is no huge block in use. */
 bool hak_huge_give(void *block);

@@ -2,6 +2,7 @@
 
 #include "base/report.h"
 #include "base/size_class.h"
+#include "heap/budget.h"
 #include "heap/depot.h"
 #include "heap/meta.h"
 #include "heap/slab.h"
@@ -133,7 +134,7 @@ static void note_miss(struct hak_magazines *magazines, unsigned class_idx)
 	void **bottom = bottom_of(magazines, class_idx);
 	size_t count = (size_t)(top_of(magazines, class_idx) - bottom - 1);
 
-	if (slots == slots_max(class_idx) ||
+	if (slots == slots_max(class_idx) || hak_budget_is_frugal() ||
 	    ++magazines->miss_count[class_idx] < HAK_MAGAZINE_MISSES_TO_GROW)
 		return;
 	magazines->miss_count[class_idx] = 0;
@@ -152,6 +153,16 @@ static void note_miss(struct hak_magazines *magazines, unsigned class_idx)
 		hak_meta_give_array(bottom, log2);
 }
 
+/* How many of the wanted blocks the budget has room for: all, one or none. */
+static unsigned count_allowed(unsigned class_idx, unsigned wanted)
+{
+	size_t block_bytes = hak_size_classes[class_idx].block_bytes;
+
+	if (hak_likely(hak_budget_allows(wanted * block_bytes)))
+		return wanted;
+	return wanted > 1 && hak_budget_allows(block_bytes) ? 1 : 0;
+}
+
 /* Up to `wanted` blocks from the leased slab, or from the next one where that is used up. */
 static unsigned take_from_slabs(struct hak_magazines *magazines, unsigned class_idx,
 				unsigned wanted, void **blocks)
@@ -159,7 +170,8 @@ static unsigned take_from_slabs(struct hak_magazines *magazines, unsigned class_
 	uint32_t *lease = &magazines->lease[class_idx];
 	unsigned taken = 0;
 
-	while (taken == 0) {
+	wanted = count_allowed(class_idx, wanted);
+	while (taken == 0 && wanted != 0) {
 		if (*lease == 0) {
 			uint32_t unit = hak_slab_lease(class_idx);
 
@@ -238,6 +250,8 @@ void *hak_magazine_take_direct(unsigned class_idx)
 
 	if (hak_depot_take(class_idx, 1, &block) == 1)
 		return block;
+	if (count_allowed(class_idx, 1) == 0)
+		return NULL;
 	/* Nobody else takes from a leased slab, but a trim may have claimed what is free there. */
 	while (block == NULL) {
 		unit = hak_slab_lease(class_idx);
@@ -265,6 +279,22 @@ size_t hak_magazine_count(const struct hak_magazines *magazines, unsigned class_
 	count = top_of(magazines, class_idx) - bottom_of(magazines, class_idx) - 1;
 	/* The array may be moving while we look: what cannot be is shown as nothing. */
 	return count < 0 || (size_t)count > slots_max(class_idx) ? 0 : (size_t)count;
+}
+
+void hak_magazine_visit(const struct hak_magazines *magazines, hak_cached_visitor visitor,
+			void *context)
+{
+	void *blocks[HAK_MAGAZINE_SLOTS_MAX];
+
+	for (unsigned class_idx = 1; class_idx <= HAK_CLASS_COUNT; class_idx++) {
+		size_t count = hak_magazine_count(magazines, class_idx);
+		void **first = bottom_of(magazines, class_idx) + 1;
+
+		/* A copy, since the owner writes slots meanwhile. */
+		for (size_t i = 0; i < count; i++)
+			blocks[i] = __atomic_load_n(&first[i], __ATOMIC_RELAXED);
+		visitor(context, blocks, (unsigned)count);
+	}
 }
 
 bool hak_magazine_is_valid(const struct hak_magazines *magazines)

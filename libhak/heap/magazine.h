@@ -78,7 +78,8 @@ HAK_INLINE bool hak_magazine_push(size_t class_idx, void *block)
 	if (hak_unlikely(top == hak_magazine_heads.limit[class_idx]) ||
 	    hak_unlikely(top[-1] == block))
 		return false;
-	*top = block;
+	/* Atomic for hak_magazine_visit(), a plain mov all the same. */
+	__atomic_store_n(top, block, __ATOMIC_RELAXED);
 	/* A fork copies the thread as it stands: the block is there before the top says so. */
 	atomic_signal_fence(memory_order_release);
 	HAK_MAGAZINE_TOP_STORE(hak_magazine_heads.top[class_idx], top + 1);
@@ -110,6 +111,12 @@ void hak_magazine_flush(struct hak_magazines *magazines, unsigned class_idx, voi
 /* The same without a magazine, for threads that have none: straight from and to the slabs. */
 void *hak_magazine_take_direct(unsigned class_idx);
 void hak_magazine_give_direct(unsigned class_idx, void *block);
+
+/* Shows a thread's cached blocks, an array for each class in use. With the gate closed: arrays stay
+ * where they are, though their owner may push and pop. */
+typedef void (*hak_cached_visitor)(void *context, void *const *blocks, unsigned count);
+void hak_magazine_visit(const struct hak_magazines *magazines, hak_cached_visitor visitor,
+			void *context);
 
 /* Blocks of the class in a thread's magazine. */
 size_t hak_magazine_count(const struct hak_magazines *magazines, unsigned class_idx);

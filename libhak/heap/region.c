@@ -2,6 +2,7 @@
 
 #include "base/lock.h"
 #include "base/os.h"
+#include "base/sandbox.h"
 #include "base/report.h"
 
 struct hak_region hak_region;
@@ -60,7 +61,8 @@ static void reserve(uint32_t superslab_count)
 static size_t wanted_bytes(void)
 {
 	size_t bytes = hak_os_ram_bytes() * HAK_REGION_RAM_FACTOR;
-	size_t left = hak_os_address_space_bytes();
+	/* Under a filter nobody is asked: what does not fit is halved then until it does. */
+	size_t left = hak_sandbox_is_noted() ? SIZE_MAX : hak_os_address_space_bytes();
 
 	if (bytes < HAK_REGION_BYTES_LOW)
 		bytes = HAK_REGION_BYTES_LOW;

@@ -1,6 +1,8 @@
 #include "heap/run.h"
 
+#include "base/misuse.h"
 #include "base/report.h"
+#include "heap/budget.h"
 #include "heap/control.h"
 #include "heap/pool.h"
 #include "heap/region.h"
@@ -10,8 +12,10 @@ void *hak_run_take(size_t size, size_t alignment, bool *zeroed)
 {
 	unsigned unit_count = hak_run_units(size);
 	unsigned unit_alignment = hak_run_units(alignment);
-	uint32_t unit = hak_pool_take(unit_count, unit_alignment, zeroed);
+	uint32_t unit = HAK_POOL_NONE;
 
+	if (hak_budget_allows((size_t)unit_count << HAK_UNIT_SHIFT))
+		unit = hak_pool_take(unit_count, unit_alignment, zeroed);
 	if (unit == HAK_POOL_NONE)
 		return NULL;
 	struct hak_slab *slab = hak_control_slab(unit);
@@ -27,7 +31,13 @@ void *hak_run_take(size_t size, size_t alignment, bool *zeroed)
 	return hak_region_address(unit);
 }
 
-/* The control word of the run whose first byte this is; aborts where there is none. */
+static void report(enum hak_misuse_kind kind, const void *block, size_t bytes, const char *call)
+{
+	hak_misuse_report(
+		&(struct hak_misuse){.kind = kind, .call = call, .address = block, .bytes = bytes});
+}
+
+/* The control word of the run whose first byte this is; 0 where there is none. */
 static uint64_t control_of(const void *block, const char *call)
 {
 	uint32_t unit = hak_region_unit(block);
@@ -35,11 +45,13 @@ static uint64_t control_of(const void *block, const char *call)
 						memory_order_acquire);
 
 	if (hak_region_class(unit) == HAK_CLASS_RUN_HEAD && (control & HAK_CONTROL_RUN) != 0) {
-		if (hak_region_offset(block) % HAK_UNIT_BYTES != 0)
-			hak_run_report_interior(block, call);
-		return control;
+		if (hak_likely(hak_region_offset(block) % HAK_UNIT_BYTES == 0))
+			return control;
+		hak_run_report_interior(block, call);
+		return 0;
 	}
-	hak_report_misuse(HAK_MISUSE_NOT_IN_USE, call, block, 0);
+	report(HAK_MISUSE_NOT_IN_USE, block, 0, call);
+	return 0;
 }
 
 void hak_run_give(void *block)
@@ -48,12 +60,16 @@ void hak_run_give(void *block)
 	uint64_t control = control_of(block, "free");
 	unsigned unit_count = hak_control_count(control);
 
+	if (hak_unlikely(control == 0))
+		return;
 	/* One CAS decides between two threads that free the same run. acquire: pairs with the
 	 * release in hak_run_take() */
 	if (!atomic_compare_exchange_strong_explicit(&hak_control_slab(unit)->control, &control,
 						     hak_control_next(control, 0, 0, 0),
-						     memory_order_acq_rel, memory_order_relaxed))
-		hak_report_misuse(HAK_MISUSE_NOT_IN_USE, "free", block, 0);
+						     memory_order_acq_rel, memory_order_relaxed)) {
+		report(HAK_MISUSE_NOT_IN_USE, block, 0, "free");
+		return;
+	}
 	hak_tally_add_run_units(-(int64_t)unit_count);
 	hak_region_mark(unit, unit_count, HAK_CLASS_NONE, HAK_CLASS_NONE);
 	hak_pool_give(unit, unit_count);
@@ -87,6 +103,6 @@ void hak_run_report_interior(const void *block, const char *call)
 	uint64_t control = atomic_load_explicit(&hak_control_slab(head)->control,
 						memory_order_acquire);
 
-	hak_report_misuse(HAK_MISUSE_INTERIOR, call, block,
-			  (size_t)hak_control_count(control) << HAK_UNIT_SHIFT);
+	report(HAK_MISUSE_INTERIOR, block, (size_t)hak_control_count(control) << HAK_UNIT_SHIFT,
+	       call);
 }

@@ -20,16 +20,17 @@ HAK_INLINE unsigned hak_run_units(size_t size)
 /* A run of at least size bytes, aligned to a power of two up to 1 MiB. *zeroed: it reads as 0. */
 void *hak_run_take(size_t size, size_t alignment, bool *zeroed);
 
-/* Gives a run back. Anything but the first byte of a run in use aborts. */
+/* Gives a run back. Anything but the first byte of a run in use is reported as misuse. */
 void hak_run_give(void *block);
 
-/* The bytes of the run that begins here. call: whose sentence it is where none does. */
+/* The bytes of the run that begins here. 0: none does, and that was reported as misuse by `call`.
+ * */
 size_t hak_run_bytes(const void *block, const char *call);
 
 /* Makes a run shorter in place, giving its last units back. */
 void hak_run_shrink(void *block, size_t size);
 
-/* Aborts for a pointer that lies in a run but is not its first byte. */
-_Noreturn void hak_run_report_interior(const void *block, const char *call);
+/* Reports a pointer that lies in a run but is not its first byte. */
+void hak_run_report_interior(const void *block, const char *call);
 
 #endif

@@ -3,6 +3,7 @@
 #include "base/bitmap.h"
 #include "base/lock.h"
 #include "base/os.h"
+#include "base/misuse.h"
 #include "base/report.h"
 #include "base/size_class.h"
 #include "heap/region.h"
@@ -304,6 +305,21 @@ struct place {
 	unsigned index;
 };
 
+static const struct place nowhere = {.unit = HAK_POOL_NONE};
+
+static struct place misused(enum hak_misuse_kind kind, unsigned class_idx, const void *block,
+			    const char *call)
+{
+	hak_misuse_report(&(struct hak_misuse){
+		.kind = kind,
+		.call = call,
+		.address = block,
+		.class_idx = class_idx,
+		.bytes = hak_size_classes[class_idx].block_bytes,
+	});
+	return nowhere;
+}
+
 /* Finds a block's place, and misuse on the way: not a block's first byte, or a unit that is no
  * slab of this class. */
 static struct place find(unsigned class_idx, const void *block, const char *call)
@@ -312,33 +328,34 @@ static struct place find(unsigned class_idx, const void *block, const char *call
 	size_t block_bytes = hak_size_classes[class_idx].block_bytes;
 
 	if (hak_unlikely(hak_region_class(unit) != class_idx))
-		hak_report_misuse(HAK_MISUSE_NOT_IN_USE, call, block, 0);
+		return misused(HAK_MISUSE_NOT_IN_USE, class_idx, block, call);
 	unit = hak_control_head(unit);
 	size_t offset = (size_t)((const char *)block - hak_region_address(unit));
 	unsigned index = hak_size_class_index(class_idx, offset);
 
 	if (hak_unlikely(index * block_bytes != offset))
-		hak_report_misuse(HAK_MISUSE_INTERIOR, call, block, block_bytes);
+		return misused(HAK_MISUSE_INTERIOR, class_idx, block, call);
 	if (hak_unlikely(index >= hak_size_classes[class_idx].block_count))
-		hak_report_misuse(HAK_MISUSE_NOT_IN_USE, call, block, 0);
+		return misused(HAK_MISUSE_NOT_IN_USE, class_idx, block, call);
 	return (struct place){.unit = unit, .index = index};
 }
 
-void hak_slab_check_block(unsigned class_idx, const void *block, const char *call)
+bool hak_slab_check_block(unsigned class_idx, const void *block, const char *call)
 {
-	(void)find(class_idx, block, call);
+	return find(class_idx, block, call).unit != HAK_POOL_NONE;
 }
 
 void hak_slab_report_double_free(unsigned class_idx, const void *block)
 {
-	hak_slab_check_block(class_idx, block, "free");
-	hak_report_misuse(HAK_MISUSE_DOUBLE_FREE, "free", block,
-			  hak_size_classes[class_idx].block_bytes);
+	if (hak_slab_check_block(class_idx, block, "free"))
+		(void)misused(HAK_MISUSE_DOUBLE_FREE, class_idx, block, "free");
 }
 
 /* Adds to the count what was given by bits before, and settles what follows from it. */
 static void add(uint32_t unit, unsigned count)
 {
+	if (hak_unlikely(count == 0))
+		return; /* all of it was misuse, and the slab may be anybody's */
 	/* release: pairs with the acquire in reserve() and of the one who retires the slab */
 	uint64_t seen = atomic_fetch_add_explicit(&hak_control_slab(unit)->control, count,
 						  memory_order_acq_rel);
@@ -346,18 +363,20 @@ static void add(uint32_t unit, unsigned count)
 	settle(unit, seen + count);
 }
 
-/* Sets the bits of one word, all of which must have been taken. */
-static void give_word(unsigned class_idx, uint32_t unit, unsigned word, uint64_t mask)
+/* Sets the bits of one word, all of which must have been taken. Returns how many had been. */
+static unsigned give_word(unsigned class_idx, uint32_t unit, unsigned word, uint64_t mask)
 {
 	struct hak_slab *slab = hak_control_slab(unit);
 	uint64_t twice = hak_bitmap_give(&slab->free[word], mask);
 
-	if (hak_unlikely(twice != 0)) {
-		size_t index = word * HAK_WORD_BITS + (size_t)__builtin_ctzl(twice);
+	for (uint64_t rest = twice; hak_unlikely(rest != 0); rest &= rest - 1) {
+		size_t index = word * HAK_WORD_BITS + (size_t)__builtin_ctzl(rest);
 		size_t bytes = hak_size_classes[class_idx].block_bytes;
 
-		hak_slab_report_double_free(class_idx, hak_region_address(unit) + index * bytes);
+		(void)misused(HAK_MISUSE_DOUBLE_FREE, class_idx,
+			      hak_region_address(unit) + index * bytes, "free");
 	}
+	return (unsigned)__builtin_popcountl(mask & ~twice);
 }
 
 /* How far ahead a batch fetches descriptors: far enough for one to come from memory. */
@@ -369,42 +388,65 @@ static void prefetch(const void *block)
 	__builtin_prefetch(hak_control_slab(hak_region_unit(block)), 1);
 }
 
+/* Blocks on their way back: those of one word go with one operation, those of one slab with one
+ * add. */
+struct batch {
+	uint32_t unit; /* of the slab; HAK_POOL_NONE: nothing is on its way */
+	unsigned word;
+	uint64_t mask;
+	unsigned given; /* bits set, to be added yet */
+};
+
+static void give_pending(struct batch *batch, unsigned class_idx)
+{
+	batch->given += give_word(class_idx, batch->unit, batch->word, batch->mask);
+	batch->mask = 0;
+}
+
+/* Returns how many of the slab's blocks went back. */
+static unsigned end_slab(struct batch *batch, unsigned class_idx)
+{
+	unsigned given;
+
+	if (batch->unit == HAK_POOL_NONE)
+		return 0;
+	give_pending(batch, class_idx);
+	add(batch->unit, batch->given);
+	given = batch->given;
+	batch->given = 0;
+	return given;
+}
+
 void hak_slab_give(unsigned class_idx, void *const *blocks, unsigned count)
 {
-	struct place place = {.unit = HAK_POOL_NONE, .index = 0};
-	unsigned word = 0, pending = 0;
-	uint64_t mask = 0;
+	struct batch batch = {.unit = HAK_POOL_NONE};
+	unsigned given = 0;
 
 	for (unsigned i = 0; i < count && i < PREFETCH_AHEAD; i++)
 		prefetch(blocks[i]);
 	hak_tally_add_taken(class_idx, -(int64_t)count);
 	for (unsigned i = 0; i < count; i++) {
 		struct place next = find(class_idx, blocks[i], "free");
-		unsigned next_word = next.index / HAK_WORD_BITS;
+		unsigned word = next.index / HAK_WORD_BITS;
 		uint64_t bit = (uint64_t)1 << next.index % HAK_WORD_BITS;
 
 		if (i + PREFETCH_AHEAD < count)
 			prefetch(blocks[i + PREFETCH_AHEAD]);
-		/* Neighbours in one word go back with one operation, those of one slab with one
-		 * add. */
-		if (mask != 0 &&
-		    (next.unit != place.unit || next_word != word || (mask & bit) != 0)) {
-			give_word(class_idx, place.unit, word, mask);
-			mask = 0;
+		if (hak_unlikely(next.unit == HAK_POOL_NONE))
+			continue;
+		if (next.unit != batch.unit) {
+			given += end_slab(&batch, class_idx);
+			batch.unit = next.unit;
+		} else if (word != batch.word || (batch.mask & bit) != 0) {
+			give_pending(&batch, class_idx);
 		}
-		if (pending != 0 && next.unit != place.unit) {
-			add(place.unit, pending);
-			pending = 0;
-		}
-		place = next;
-		word = next_word;
-		mask |= bit;
-		pending++;
+		batch.word = word;
+		batch.mask |= bit;
 	}
-	if (pending != 0) {
-		give_word(class_idx, place.unit, word, mask);
-		add(place.unit, pending);
-	}
+	given += end_slab(&batch, class_idx);
+	/* What was misuse is leaked, or was free already. */
+	if (hak_unlikely(given != count))
+		hak_tally_add_taken(class_idx, (int64_t)(count - given));
 }
 
 unsigned hak_slab_claim_free(uint32_t unit, uint32_t generation, uint64_t claimed[HAK_SLAB_WORDS])
@@ -439,7 +481,7 @@ void hak_slab_unclaim(uint32_t unit, const uint64_t claimed[HAK_SLAB_WORDS], uns
 
 	for (unsigned i = 0; i < HAK_SLAB_WORDS; i++)
 		if (claimed[i] != 0)
-			give_word(hak_control_class(control), unit, i, claimed[i]);
+			(void)give_word(hak_control_class(control), unit, i, claimed[i]);
 	add(unit, count);
 }
 

@@ -20,7 +20,7 @@
  *   neither
  *
  * Threads    any; inside the fork gate. CLASS is held to link and unlink alone, POOL never inside.
- * Errors     HAK_POOL_NONE or 0 blocks: no memory. Misuse found here aborts (report.h).
+ * Errors     HAK_POOL_NONE or 0 blocks: no memory. Misuse found here is reported (misuse.h).
  */
 #ifndef HAK_HEAP_SLAB_H
 #define HAK_HEAP_SLAB_H
@@ -41,7 +41,7 @@ void hak_slab_unlease(uint32_t unit);
 unsigned hak_slab_take(uint32_t unit, unsigned count, void **blocks);
 
 /* Gives `count` blocks of one class back to their slabs. A block that is not a block of that class
- * in use aborts, with the sentence for a free. */
+ * in use is misuse, and left alone. */
 void hak_slab_give(unsigned class_idx, void *const *blocks, unsigned count);
 
 /* Claims all blocks of a slab of this generation that are free now, a bit each. Returns how many.
@@ -50,12 +50,12 @@ void hak_slab_give(unsigned class_idx, void *const *blocks, unsigned count);
 unsigned hak_slab_claim_free(uint32_t unit, uint32_t generation, uint64_t claimed[HAK_SLAB_WORDS]);
 void hak_slab_unclaim(uint32_t unit, const uint64_t claimed[HAK_SLAB_WORDS], unsigned count);
 
-/* What a slab block's pointer says of it, checked: its first byte is a block's first byte. Aborts
- * with a sentence about `call` otherwise. */
-void hak_slab_check_block(unsigned class_idx, const void *block, const char *call);
+/* What a slab block's pointer says of it, checked: its first byte is a block's first byte. False:
+ * it is not, and that was reported as misuse by `call`. */
+bool hak_slab_check_block(unsigned class_idx, const void *block, const char *call);
 
-/* Says that a block was freed twice, or that it never was a block, and aborts. */
-_Noreturn void hak_slab_report_double_free(unsigned class_idx, const void *block);
+/* Reports that a block was freed twice, or that it never was a block. */
+void hak_slab_report_double_free(unsigned class_idx, const void *block);
 
 /* Blocks of slabs, by class, summed over the region: given out or in magazines and depots, free
  * and touched, and the number of slabs. Read while others go on. */

@@ -346,6 +346,14 @@ void hak_thread_count(uint64_t counts[HAK_CLASS_COUNT + 1])
 	hak_lock_give(&thread_lock);
 }
 
+void hak_thread_visit_cached(hak_cached_visitor visitor, void *context)
+{
+	for (const struct hak_thread *thread = atomic_load_explicit(&all, memory_order_acquire);
+	     thread != NULL; thread = thread->next)
+		if (thread->alive)
+			hak_magazine_visit(&thread->magazines, visitor, context);
+}
+
 unsigned hak_thread_tally(struct hak_tally_sums *sums)
 {
 	unsigned count = 1;

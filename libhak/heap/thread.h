@@ -70,6 +70,9 @@ void hak_thread_fork_child(void);
 /* Blocks of each class in the magazines of all threads: adds to counts. Inside the gate. */
 void hak_thread_count(uint64_t counts[HAK_CLASS_COUNT + 1]);
 
+/* Shows what is in the magazines of all threads. With the gate closed (magazine.h). */
+void hak_thread_visit_cached(hak_cached_visitor visitor, void *context);
+
 /* All tallies, those of dead threads and the shared one as well. Returns how many there are. */
 unsigned hak_thread_tally(struct hak_tally_sums *sums);
 

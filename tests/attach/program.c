@@ -275,6 +275,48 @@ static void is_filtered(void)
 	go_on(0.1);
 }
 
+/* A filter that kills for all that malloc need not do: every call of it is allowed by name, and
+ * those of the case itself. Set as an unprivileged program does it. */
+static void is_filtered_strictly(void)
+{
+	static const int allowed[] = {
+		SYS_mmap,  SYS_munmap, SYS_mremap,	    SYS_mprotect,   SYS_madvise,
+		SYS_futex, SYS_brk,    SYS_write,	    SYS_exit_group, SYS_clock_nanosleep,
+		SYS_fstat, SYS_clone3, SYS_set_robust_list, SYS_rseq,	    SYS_rt_sigprocmask,
+		SYS_exit,
+	};
+	struct sock_filter program[2 * sizeof allowed / sizeof *allowed + 2];
+	struct sock_fprog filter = {.filter = program};
+	struct sock_filter load = BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+					   offsetof(struct seccomp_data, nr));
+	struct sock_filter kill = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
+
+	program[filter.len++] = load;
+	for (size_t i = 0; i < sizeof allowed / sizeof *allowed; i++) {
+		struct sock_filter differs = BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K,
+						      (unsigned)allowed[i], 0, 1);
+		struct sock_filter allow = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+
+		program[filter.len++] = differs;
+		program[filter.len++] = allow;
+	}
+	program[filter.len++] = kill;
+	expect(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0, "no new privileges");
+	expect(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter) == 0, "a filter");
+	hold(16 * MIB);
+	/* Huge blocks that are freed and kept, grown, and a thread's death. */
+	for (size_t i = 1; i < 20; i++) {
+		char *block = malloc(i * MIB);
+
+		expect(block != NULL, "memory for a huge block");
+		block[0] = 1;
+		block = realloc(block, 2 * i * MIB);
+		expect(block != NULL && block[0] == 1, "a longer one");
+		free(block);
+	}
+	go_on(1.5);
+}
+
 /* The longest malloc of this process, which one of them registers in. */
 static void is_timed(void)
 {
@@ -319,6 +361,7 @@ int main(int count, char **arguments)
 		{"is_in_a_chroot", is_in_a_chroot},
 		{"may_write_small_files", may_write_small_files},
 		{"is_filtered", is_filtered},
+		{"is_filtered_strictly", is_filtered_strictly},
 		{"is_timed", is_timed},
 		{"outlives_daemons", outlives_daemons},
 	};

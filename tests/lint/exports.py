@@ -2,9 +2,10 @@
 """What libhak.so shows, needs and takes: usage: exports.py LIBRARY SYMBOLS NM READELF
 
 Goal    a preloaded library meets every other library of a process: a name too many hides somebody
-        else's, a name too few splits the heap in two, a name with a version is passed over by the
-        loader for everybody who asks for malloc@GLIBC_2.2.5, a library that libhak needs may call
-        malloc before it is ready, and a large TLS segment makes dlopen fail.
+        else's, a name too few splits the heap in two, a version where there must be none makes
+        the loader pass a name over for everybody who asks for malloc@GLIBC_2.2.5, a library
+        that libhak needs may call malloc before it is ready, and a large TLS segment makes
+        dlopen fail.
 Method  nm and readelf (binutils) say what the finished file has; SYMBOLS says what it should have.
 """
 
@@ -32,13 +33,15 @@ def check_symbols(library, listed, nm):
                           library).splitlines():
         name, _, version = line.split()[-1].partition("@")
         exported[name] = version.lstrip("@")
-    for name in sorted(exported.keys() - listed):
+    wanted = dict(line.partition("@")[::2] for line in listed)
+    for name in sorted(exported.keys() - wanted.keys()):
         yield f"{name} is exported but not listed"
-    for name in sorted(listed - exported.keys()):
+    for name in sorted(wanted.keys() - exported.keys()):
         yield f"{name} is listed but not exported"
-    for name in sorted(listed & exported.keys()):
-        if exported[name]:
-            yield f"{name} has the version {exported[name]}, so the loader passes over it"
+    for name in sorted(wanted.keys() & exported.keys()):
+        if exported[name] != wanted[name]:
+            yield (f"{name} has the version {exported[name] or 'none'} and not "
+                   f"{wanted[name] or 'none'}, so the loader passes over it")
 
 
 def check_needed(library, readelf):

@@ -67,7 +67,7 @@ EXPORTS_MAP = "PLANTED_1 { global: malloc; tls; extra; local: *; };\n"
 EXPORTS_WORDS = [
     "extra is exported but not listed",
     "free is listed but not exported",
-    "malloc has the version PLANTED_1",
+    "malloc has the version PLANTED_1 and not none",
     "libm.so.6 is needed",
     "the TLS segment has 2048 bytes",
 ]

@@ -7,6 +7,7 @@
 #include "unit.h"
 
 #include "base/os.h"
+#include "base/sandbox.h"
 #include "base/size_class.h"
 #include "heap/hole.h"
 #include "heap/pool.h"
@@ -30,6 +31,11 @@ size_t hak_os_page_bytes(void)
 size_t hak_os_ram_bytes(void)
 {
 	return 0;
+}
+
+bool hak_sandbox_is_noted(void)
+{
+	return false;
 }
 
 size_t hak_os_address_space_bytes(void)

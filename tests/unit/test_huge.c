@@ -55,7 +55,7 @@ static void blocks_are_found_by_address(void **state)
 	}
 	assert_int_equal(counted().block_count, 0);
 	assert_int_equal(counted().live_bytes, 0);
-	assert_true(counted().cached_bytes <= HAK_HUGE_CACHE_BYTES_MAX);
+	assert_true(counted().cached_bytes <= (64 * MIB));
 	hak_huge_purge(UINT64_MAX);
 	assert_int_equal(counted().cached_bytes, 0);
 }
@@ -101,8 +101,8 @@ static void a_mapping_too_long_to_keep_goes_back(void **state)
 	unsigned char resident;
 	bool zeroed;
 	char *kept = hak_huge_take(8 * MIB, 1, &zeroed);
-	char *longest = hak_huge_take(HAK_HUGE_CACHE_BYTES_MAX, 1, &zeroed);
-	char *too_long = hak_huge_take(HAK_HUGE_CACHE_BYTES_MAX + 1, 1, &zeroed);
+	char *longest = hak_huge_take((64 * MIB), 1, &zeroed);
+	char *too_long = hak_huge_take((64 * MIB) + 1, 1, &zeroed);
 
 	(void)state;
 	assert_true(hak_huge_give(kept));
@@ -115,7 +115,7 @@ static void a_mapping_too_long_to_keep_goes_back(void **state)
 	assert_int_equal(errno, ENOMEM);
 	/* The longest that it may hold is held, alone. */
 	assert_true(hak_huge_give(longest));
-	assert_int_equal(counted().cached_bytes, HAK_HUGE_CACHE_BYTES_MAX);
+	assert_int_equal(counted().cached_bytes, (64 * MIB));
 	assert_true(hak_huge_is_valid());
 	hak_huge_purge(UINT64_MAX);
 	assert_int_equal(counted().cached_bytes, 0);

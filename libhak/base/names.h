@@ -4,8 +4,8 @@
  * function of its own: the jump from one to the other cost random_mixed 5 % of its time. Tests are
  * built without the names, beside the C library's own malloc; so are sanitizers, which bring one.
  */
-#ifndef HAK_CALLS_NAMES_H
-#define HAK_CALLS_NAMES_H
+#ifndef HAK_BASE_NAMES_H
+#define HAK_BASE_NAMES_H
 
 #include "base/config.h"
 

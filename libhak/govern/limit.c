@@ -1,0 +1,154 @@
+#include "govern/limit.h"
+
+#include "base/os.h"
+#include "base/settings.h"
+#include "base/size_class.h"
+#include "govern/purge.h"
+#include "heap/budget.h"
+#include "heap/huge.h"
+#include "heap/tally.h"
+#include "heap/thread.h"
+
+#include <errno.h>
+#include <hak/hak.h>
+#include <stdatomic.h>
+
+/* One thread at a time is in the callback; it may set another one from there. The pair is copied
+ * under a flag of its own, held for two words. */
+static _Atomic bool callback_is_busy;
+static _Atomic bool pair_is_busy;
+static struct {
+	hak_limit_callback function;
+	void *context;
+} callback;
+
+uint64_t hak_limit_used(void)
+{
+	struct hak_tally_sums sums;
+	struct hak_huge_counts huge;
+	int64_t bytes = 0;
+
+	(void)hak_thread_tally(&sums);
+	hak_huge_count(&huge);
+	for (unsigned i = 1; i <= HAK_CLASS_COUNT; i++)
+		bytes += sums.taken[i] * (int64_t)hak_size_classes[i].block_bytes;
+	bytes += sums.run_units << HAK_UNIT_SHIFT;
+	/* Others add meanwhile: the sum may be below zero for a moment that never was. */
+	return (bytes > 0 ? (uint64_t)bytes : 0) + huge.live_bytes + huge.cached_bytes;
+}
+
+/* All that can go; by one thread at a time and not at once again after it was in vain: a program
+ * that goes on asking at its budget would do nothing else. */
+#define TRIM_PAUSE_NS 10000000
+
+static void trim_all(void)
+{
+	static _Atomic uint64_t next_ns;
+	uint64_t now_ns = hak_os_now_ns();
+	uint64_t next = atomic_load_explicit(&next_ns, memory_order_relaxed);
+
+	if (now_ns < next ||
+	    !atomic_compare_exchange_strong_explicit(&next_ns, &next, now_ns + TRIM_PAUSE_NS,
+						     memory_order_relaxed, memory_order_relaxed))
+		return;
+	hak_trim(SIZE_MAX);
+}
+
+/* acquire, and release: hand the pair from one thread to the next */
+static void take_pair(void)
+{
+	while (atomic_exchange_explicit(&pair_is_busy, true, memory_order_acquire))
+		hak_os_yield();
+}
+
+static void give_pair(void)
+{
+	atomic_store_explicit(&pair_is_busy, false, memory_order_release);
+}
+
+/* True: the program has one, and it says that it has helped. */
+static bool callback_helps(size_t bytes)
+{
+	bool helped = false;
+
+	if (atomic_exchange_explicit(&callback_is_busy, true, memory_order_acquire))
+		return false;
+	take_pair();
+	hak_limit_callback function = callback.function;
+	void *context = callback.context;
+
+	give_pair();
+	if (function != NULL)
+		helped = function(bytes, context) != 0;
+	atomic_store_explicit(&callback_is_busy, false, memory_order_release);
+	return helped;
+}
+
+/* With what this thread itself keeps given back, which costs little. */
+static bool has_room_after_purge(size_t bytes)
+{
+	hak_purge_thread();
+	return !hak_budget_refuses(bytes);
+}
+
+bool hak_limit_relieve(size_t bytes)
+{
+	int saved_errno = errno;
+	bool has_room;
+
+	if (!hak_budget_refuses(bytes))
+		return false;
+	has_room = has_room_after_purge(bytes);
+	if (!has_room) {
+		trim_all();
+		has_room = !hak_budget_refuses(bytes);
+	}
+	if (!has_room && callback_helps(bytes))
+		has_room = has_room_after_purge(bytes);
+	hak_budget_measure_anew();
+	errno = saved_errno;
+	return has_room;
+}
+
+void hak_limit_look(uint64_t now_ns)
+{
+	static struct hak_purge_trim trim;
+	static _Atomic bool is_busy;
+	static _Atomic uint64_t due_ns;
+	uint64_t soft = hak_setting(&hak_settings.budget_soft_bytes);
+
+	if (hak_likely(soft == 0 && !hak_budget_is_frugal()) ||
+	    now_ns < atomic_load_explicit(&due_ns, memory_order_relaxed) ||
+	    atomic_exchange_explicit(&is_busy, true, memory_order_acquire))
+		return;
+	hak_budget_be_frugal(soft != 0 && hak_limit_used() > soft);
+	if (hak_budget_is_frugal()) {
+		if (trim.target_bytes == 0)
+			trim.target_bytes = UINT64_MAX;
+		/* Done: begin anew with the next look. */
+		if (!hak_purge_trim(&trim))
+			trim = (struct hak_purge_trim){.target_bytes = UINT64_MAX};
+	}
+	atomic_store_explicit(&due_ns, now_ns + HAK_PURGE_INTERVAL_NS, memory_order_relaxed);
+	atomic_store_explicit(&is_busy, false, memory_order_release);
+}
+
+HAK_EXPORT int hak_budget_set(uint64_t soft_bytes, uint64_t hard_bytes)
+{
+	if (hard_bytes != 0 && soft_bytes > hard_bytes) {
+		errno = EINVAL;
+		return -1;
+	}
+	atomic_store_explicit(&hak_settings.budget_soft_bytes, soft_bytes, memory_order_relaxed);
+	atomic_store_explicit(&hak_settings.budget_hard_bytes, hard_bytes, memory_order_relaxed);
+	hak_budget_measure_anew();
+	return 0;
+}
+
+HAK_EXPORT void hak_budget_on_limit(hak_limit_callback function, void *context)
+{
+	take_pair();
+	callback.function = function;
+	callback.context = context;
+	give_pair();
+}

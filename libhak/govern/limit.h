@@ -1,0 +1,22 @@
+/* limit.h - what happens at the budgets: hak_budget_set() and hak_budget_on_limit() of hak/hak.h.
+ *
+ * Threads    any, outside the gate but where it says so.
+ */
+#ifndef HAK_GOVERN_LIMIT_H
+#define HAK_GOVERN_LIMIT_H
+
+#include "base/config.h"
+
+/* Bytes that budgets are about: in use and cached, huge blocks and cached mappings as well. */
+uint64_t hak_limit_used(void);
+
+/* Makes room for so many bytes under the hard budget: first all that is free goes back, then the
+ * program's callback is asked. True: there is room now. False as well where the budget has room and
+ * something else has none. */
+bool hak_limit_relieve(size_t bytes);
+
+/* Inside the gate, on some slow paths: above the soft budget, takes the next step of giving free
+ * memory back. */
+void hak_limit_look(uint64_t now_ns);
+
+#endif

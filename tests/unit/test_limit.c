@@ -1,0 +1,255 @@
+/* Goal: above a hard budget allocation fails with ENOMEM, for every kind of block, and not before
+ * all that is cached has gone back and the program was asked; above a soft one free memory goes
+ * back by itself. Method: heaps filled to a budget with blocks of one kind, then measured by what
+ * the budget is about; callbacks that free. */
+#include "unit.h"
+
+#include "base/os.h"
+#include "base/settings.h"
+#include "govern/limit.h"
+#include "heap/budget.h"
+
+#include <errno.h>
+#include <hak/hak.h>
+#include <pthread.h>
+#include <string.h>
+
+#define MIB ((size_t)1 << 20)
+#define BUDGET (64 * MIB)
+#define BLOCKS_MAX 700000
+
+static void *blocks[BLOCKS_MAX];
+static size_t block_count;
+
+static void free_all(void)
+{
+	while (block_count != 0)
+		hak_free(blocks[--block_count]);
+	hak_trim(SIZE_MAX);
+}
+
+/* Takes blocks until there are none; the last failure is a plain ENOMEM. */
+static void fill(size_t size)
+{
+	void *block;
+
+	errno = 0;
+	while ((block = hak_malloc(size)) != NULL) {
+		assert_true(block_count < BLOCKS_MAX);
+		blocks[block_count++] = block;
+		assert_int_equal(errno, 0);
+	}
+	assert_int_equal(errno, ENOMEM);
+}
+
+static void every_kind_of_block_ends_at_the_budget(void **state)
+{
+	static const size_t sizes[] = {100, 3000, 30000, 100000, 900000, 3000000};
+
+	(void)state;
+	for (size_t i = 0; i < UNIT_COUNT(sizes); i++) {
+		assert_int_equal(hak_budget_set(0, BUDGET), 0);
+		fill(sizes[i]);
+		assert_true(hak_limit_used() <= BUDGET);
+		/* Not refused before it had to be: by less than a block and a batch of them. */
+		assert_true(hak_limit_used() + sizes[i] + sizes[i] / 4 + 128 * 1024 > BUDGET);
+		/* A smaller one still fits where there is room, and nothing breaks where not. */
+		hak_free(hak_malloc(16));
+		hak_free(blocks[--block_count]);
+		assert_non_null(blocks[block_count++] = hak_malloc(sizes[i]));
+		assert_int_equal(hak_budget_set(0, 0), 0);
+		assert_non_null(blocks[block_count++] = hak_malloc(sizes[i]));
+		free_all();
+	}
+}
+
+static void a_block_that_cannot_grow_stays_as_it_was(void **state)
+{
+	char *block, *grown;
+
+	(void)state;
+	assert_int_equal(hak_budget_set(0, BUDGET), 0);
+	block = hak_malloc(BUDGET / 2);
+	memset(block, 7, BUDGET / 2);
+	errno = 0;
+	assert_null(hak_realloc(block, BUDGET + MIB));
+	assert_int_equal(errno, ENOMEM);
+	assert_int_equal(block[BUDGET / 2 - 1], 7);
+	/* By moving its pages and not by a second block beside the first. */
+	grown = hak_realloc(block, BUDGET - 4 * MIB);
+	assert_non_null(grown);
+	assert_int_equal(grown[BUDGET / 2 - 1], 7);
+	hak_free(grown);
+	hak_budget_set(0, 0);
+	free_all();
+}
+
+static void what_is_cached_goes_first(void **state)
+{
+	void *huge;
+
+	(void)state;
+	assert_int_equal(hak_budget_set(0, BUDGET), 0);
+	/* 48 of 64 MiB wait as a cached mapping for a huge block: small ones may have it. */
+	hak_free(hak_malloc(48 * MIB));
+	assert_true(hak_limit_used() >= 48 * MIB);
+	fill(1000);
+	assert_true(hak_limit_used() > BUDGET - MIB);
+	assert_true(block_count * 1000 > BUDGET * 3 / 4);
+	free_all();
+	/* And the other way about: what lies in magazines and depots. */
+	huge = hak_malloc(BUDGET - 256 * 1024);
+	assert_non_null(huge);
+	hak_free(huge);
+	hak_budget_set(0, 0);
+	free_all();
+}
+
+static void lowering_it_takes_nothing_away(void **state)
+{
+	char *block = hak_malloc(2 * BUDGET);
+
+	(void)state;
+	memset(block, 1, 2 * BUDGET);
+	assert_int_equal(hak_budget_set(0, BUDGET), 0);
+	assert_null(hak_malloc(5000000));
+	assert_int_equal(block[2 * BUDGET - 1], 1);
+	hak_free(block);
+	block = hak_malloc(5000000);
+	assert_non_null(block);
+	hak_free(block);
+	errno = 0;
+	assert_int_equal(hak_budget_set(2, 1), -1);
+	assert_int_equal(errno, EINVAL);
+	hak_budget_set(0, 0);
+}
+
+static unsigned call_count;
+static size_t asked_bytes;
+
+static int free_half(size_t bytes, void *context)
+{
+	size_t *count = context;
+
+	call_count++;
+	asked_bytes = bytes;
+	/* It may allocate, in vain, and is not called for that again. */
+	assert_null(hak_malloc(2 * BUDGET));
+	if (*count == 0)
+		return 0;
+	for (size_t half = *count / 2; *count > half; --*count)
+		hak_free(blocks[*count - 1]);
+	return 1;
+}
+
+static void the_program_is_asked(void **state)
+{
+	void *block;
+
+	(void)state;
+	assert_int_equal(hak_budget_set(0, BUDGET), 0);
+	fill(4000);
+	hak_budget_on_limit(free_half, &block_count);
+	block = hak_malloc(20 * MIB);
+	assert_non_null(block);
+	assert_int_equal(call_count, 1);
+	assert_int_equal(asked_bytes, 20 * MIB);
+	hak_free(block);
+	/* Asked again, it has nothing; saying so it is not asked twice. */
+	while (block_count != 0)
+		hak_free(blocks[--block_count]);
+	call_count = 0;
+	assert_null(hak_malloc(BUDGET + 1));
+	assert_int_equal(call_count, 1);
+	hak_budget_on_limit(NULL, NULL);
+	assert_null(hak_malloc(BUDGET + 1));
+	assert_int_equal(call_count, 1);
+	hak_budget_set(0, 0);
+	free_all();
+}
+
+static pthread_barrier_t all_are_full;
+
+static void *take_and_free(void *arg)
+{
+	void *mine[200];
+	size_t *failure_count = arg;
+
+	for (int round = 0; round < 300; round++) {
+		for (size_t i = 0; i < UNIT_COUNT(mine); i++) {
+			mine[i] = hak_malloc(20 + i * 97 % 30000);
+			if (mine[i] == NULL)
+				++*failure_count;
+			else
+				memset(mine[i], (int)i, 20);
+		}
+		pthread_barrier_wait(&all_are_full);
+		for (size_t i = 0; i < UNIT_COUNT(mine); i++)
+			hak_free(mine[i]);
+	}
+	return NULL;
+}
+
+static void threads_share_it(void **state)
+{
+	pthread_t threads[4];
+	size_t failures[4] = {0}, all = 0;
+
+	(void)state;
+	assert_int_equal(pthread_barrier_init(&all_are_full, NULL, 4), 0);
+	assert_int_equal(hak_budget_set(0, 4 * MIB), 0);
+	for (size_t i = 0; i < 4; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, take_and_free, &failures[i]), 0);
+	for (size_t i = 0; i < 4; i++) {
+		assert_int_equal(pthread_join(threads[i], NULL), 0);
+		all += failures[i];
+	}
+	/* Four sets of 2 MB do not fit into 4 MiB; one does, so nobody failed always. */
+	assert_in_range(all, 1, 4 * 300 * 200 - 1);
+	hak_budget_set(0, 0);
+	free_all();
+}
+
+static void above_a_soft_budget_free_memory_goes_back(void **state)
+{
+	struct hak_stats stats;
+	uint64_t until_ns = hak_os_now_ns() + 5000000000ull;
+
+	(void)state;
+	for (block_count = 0; block_count < 40000; block_count++)
+		memset(blocks[block_count] = hak_malloc(2000), 1, 2000);
+	hak_budget_set(8 * MIB, 0);
+	/* Nine of ten are freed: page holes, which nobody gives back without a reason. */
+	for (size_t i = 0; i < block_count; i++)
+		if (i / 10 % 10 != 0) {
+			hak_free(blocks[i]);
+			blocks[i] = NULL;
+		}
+	do {
+		hak_free(hak_malloc(300000)); /* light work: a slow path now and then */
+		assert_int_equal(hak_stats_get(&stats, sizeof stats), 0);
+	} while (stats.free_bytes > 30 * MIB && hak_os_now_ns() < until_ns);
+	assert_true(stats.free_bytes <= 30 * MIB);
+	assert_true(hak_budget_is_frugal() || hak_limit_used() <= 8 * MIB);
+	hak_budget_set(0, 0);
+	until_ns = hak_os_now_ns() + 5000000000ull;
+	while (hak_budget_is_frugal() && hak_os_now_ns() < until_ns)
+		hak_free(hak_malloc(300000));
+	assert_false(hak_budget_is_frugal());
+	free_all();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(every_kind_of_block_ends_at_the_budget),
+		cmocka_unit_test(a_block_that_cannot_grow_stays_as_it_was),
+		cmocka_unit_test(what_is_cached_goes_first),
+		cmocka_unit_test(lowering_it_takes_nothing_away),
+		cmocka_unit_test(the_program_is_asked),
+		cmocka_unit_test(threads_share_it),
+		cmocka_unit_test(above_a_soft_budget_free_memory_goes_back),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
