@@ -5,6 +5,7 @@
 #include "base/size_class.h"
 #include "govern/purge.h"
 #include "heap/budget.h"
+#include "heap/depot.h"
 #include "heap/huge.h"
 #include "heap/tally.h"
 #include "heap/thread.h"
@@ -37,21 +38,35 @@ uint64_t hak_limit_used(void)
 	return (bytes > 0 ? (uint64_t)bytes : 0) + huge.live_bytes + huge.cached_bytes;
 }
 
-/* All that can go; by one thread at a time and not at once again after it was in vain: a program
- * that goes on asking at its budget would do nothing else. */
+/* What a trim gives back for certain: other threads' magazines follow when those come to a slow
+ * path. */
+static uint64_t certain_bytes(void)
+{
+	struct hak_huge_counts huge;
+	uint64_t bytes = 0;
+
+	hak_huge_count(&huge);
+	for (unsigned i = 1; i <= HAK_CLASS_COUNT; i++)
+		bytes += (uint64_t)hak_depot_count(i) * hak_size_classes[i].block_bytes;
+	return bytes + huge.cached_bytes;
+}
+
 #define TRIM_PAUSE_NS 10000000
 
-static void trim_all(void)
+/* All that can go: where that makes room for certain, else now and then, since a program that goes
+ * on asking at its budget would do nothing else. */
+static void trim_all(size_t wanted)
 {
 	static _Atomic uint64_t next_ns;
 	uint64_t now_ns = hak_os_now_ns();
 	uint64_t next = atomic_load_explicit(&next_ns, memory_order_relaxed);
+	uint64_t certain = certain_bytes();
 
-	if (now_ns < next ||
-	    !atomic_compare_exchange_strong_explicit(&next_ns, &next, now_ns + TRIM_PAUSE_NS,
-						     memory_order_relaxed, memory_order_relaxed))
-		return;
-	hak_trim(SIZE_MAX);
+	if ((certain != 0 && !hak_budget_refuses(wanted > certain ? wanted - certain : 0)) ||
+	    (now_ns >= next &&
+	     atomic_compare_exchange_strong_explicit(&next_ns, &next, now_ns + TRIM_PAUSE_NS,
+						     memory_order_relaxed, memory_order_relaxed)))
+		hak_trim(SIZE_MAX);
 }
 
 /* acquire, and release: hand the pair from one thread to the next */
@@ -100,7 +115,7 @@ bool hak_limit_relieve(size_t bytes)
 		return false;
 	has_room = has_room_after_purge(bytes);
 	if (!has_room) {
-		trim_all();
+		trim_all(bytes);
 		has_room = !hak_budget_refuses(bytes);
 	}
 	if (!has_room && callback_helps(bytes))

@@ -73,6 +73,10 @@ static void resizing(void)
 
 	errno = 0; /* POSIX has it returned; glibc writes it as well */
 	EXPECT(posix_memalign(&taken, 64, too_large) == ENOMEM && errno == 0);
+	/* There is no smaller block to move to. */
+	taken = malloc(16);
+	EXPECT(realloc(taken, 3) == taken && realloc(taken, zero) == taken);
+	free(taken);
 	size_t sizes[] = {1, 100, 1000, 5000, 40000, 300000, 3000000};
 
 	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
@@ -203,6 +207,25 @@ static void counts(void)
 	free(over);
 }
 
+/* What stays mapped of forty huge blocks that are freed, each of 2 MiB, touched in part. */
+static void keeps(void)
+{
+	char *blocks[40];
+	struct mallinfo2 info;
+	size_t before, full;
+
+	before = resident();
+	for (size_t i = 0; i < 40; i++)
+		memset(blocks[i] = malloc(2 * MIB), 1, 2 * MIB);
+	full = resident();
+	EXPECT(full >= before + 79 * MIB);
+	for (size_t i = 0; i < 40; i++)
+		free(blocks[i]);
+	info = mallinfo2();
+	EXPECT(info.hblks == 0);
+	printf("%zu\n", resident() - before);
+}
+
 static void options(void)
 {
 	EXPECT(mallopt(M_MMAP_THRESHOLD, 1 << 20) == 1);
@@ -266,6 +289,8 @@ int main(int count, char **arguments)
 		trims();
 	else if (strcmp(name, "counts") == 0)
 		counts();
+	else if (strcmp(name, "keeps") == 0)
+		keeps();
 	else if (strcmp(name, "options") == 0)
 		options();
 	else if (strcmp(name, "other_names") == 0)

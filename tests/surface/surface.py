@@ -96,6 +96,26 @@ class Cases:
         assert re.match(r"hak: surface_surface\[\d+\] MiB: live 0\.\d\d", said.stderr), said.stderr
         assert len(said.stderr.splitlines()) >= 3
 
+    def container(self):
+        """A control group of 128 MiB: a thirty-second of that may be kept mapped, not 64 MiB."""
+        group = "/sys/fs/cgroup/memory/hak-surface" if os.path.isdir("/sys/fs/cgroup/memory") \
+            else "/sys/fs/cgroup/hak-surface"
+        limit = "memory.limit_in_bytes" if "/memory/" in group else "memory.max"
+        try:
+            os.mkdir(group)
+            with open(f"{group}/{limit}", "w", encoding="ascii") as file:
+                file.write(str(128 << 20))
+        except OSError as error:
+            print("no control group can be made here:", error)
+            sys.exit(77)
+        try:
+            enter = f"echo $$ > {group}/cgroup.procs && exec {self.surface} keeps"
+            kept = int(run(["/bin/sh", "-c", enter], self.library).stdout)
+            assert kept <= 5 << 20, kept
+            assert int(run([self.surface, "keeps"], self.library).stdout) >= 30 << 20
+        finally:
+            os.rmdir(group)
+
     def interposed(self):
         """Somebody else's malloc in front, which goes on to ours."""
         for command in ([self.surface, "alignments"], ["/usr/bin/perl", "-e", "print 'x' x 9"]):
