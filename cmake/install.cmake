@@ -10,6 +10,11 @@ install(
   LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT lib NAMELINK_COMPONENT dev
   FILE_SET HEADERS DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT dev
 )
+# The secure build has no header and no .so of its own to link with: it is preloaded.
+install(
+  TARGETS hak_secure
+  LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT lib NAMELINK_COMPONENT lib
+)
 # The header came with hak. CMake exports no target whose headers are not installed, so those of
 # hak_static have a component that nobody installs.
 install(

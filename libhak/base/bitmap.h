@@ -46,6 +46,26 @@ HAK_INLINE uint64_t hak_bitmap_take(_Atomic uint64_t *word, unsigned count)
 	}
 }
 
+/* The same for the secure build: the first of them from bit `from` on, around the word's end. */
+HAK_INLINE uint64_t hak_bitmap_take_from(_Atomic uint64_t *word, unsigned count, unsigned from)
+{
+	uint64_t seen = atomic_load_explicit(word, memory_order_relaxed);
+
+	for (;;) {
+		uint64_t rotated = seen >> from | (from != 0 ? seen << (HAK_WORD_BITS - from) : 0);
+		uint64_t lowest = hak_bitmap_lowest(rotated, count);
+		uint64_t wanted = lowest << from |
+				  (from != 0 ? lowest >> (HAK_WORD_BITS - from) : 0);
+
+		if (wanted == 0)
+			return 0;
+		/* acquire: as in hak_bitmap_take() */
+		seen = atomic_fetch_and_explicit(word, ~wanted, memory_order_acquire);
+		if ((seen & wanted) != 0)
+			return seen & wanted;
+	}
+}
+
 /* Gives bits back. Returns those of them that were free already: 0 unless somebody gave twice. */
 HAK_INLINE uint64_t hak_bitmap_give(_Atomic uint64_t *word, uint64_t mask)
 {

@@ -19,6 +19,10 @@
 #define HAK_OVERRIDE 0
 #endif
 
+#ifndef HAK_SECURE
+#define HAK_SECURE 0
+#endif
+
 /* What a shared library shows to the outside; everything else is hidden by the compiler's flag. */
 #define HAK_EXPORT __attribute__((visibility("default")))
 
@@ -53,7 +57,14 @@
 
 /* Three kinds of block by size: cut from slabs, runs of whole units, mappings of their own. */
 #define HAK_SMALL_BYTES_MAX ((size_t)32 << 10)
-#define HAK_RUN_BYTES_MAX ((size_t)1 << 20)
+#define HAK_RUN_BYTES_MAX ((HAK_WORD_BITS - 2 * HAK_GUARD_UNITS) * HAK_UNIT_BYTES)
+
+/* The secure build: a unit without access at the end of each word, and one behind each run. */
+#define HAK_GUARD_UNITS ((size_t)HAK_SECURE)
+
+/* The secure build: freed blocks that wait before they are handed out again, of each class. */
+#define HAK_QUARANTINE_SLOTS_MAX 256
+#define HAK_QUARANTINE_BYTES_MAX ((size_t)256 << 10)
 
 /* Sizes to here find their class in a byte table; larger ones by counting leading zeros. */
 #define HAK_TABLE_BYTES_MAX ((size_t)1024)
@@ -112,7 +123,9 @@
 
 static_assert(HAK_SUPERSLAB_UNITS == 128, "a SuperSlab is two words of units");
 static_assert(HAK_SUPERSLAB_WORDS == 2, "a SuperSlab is two words of units");
-static_assert(HAK_RUN_BYTES_MAX == HAK_WORD_BITS * HAK_UNIT_BYTES, "a run fills a word at most");
+static_assert(HAK_RUN_BYTES_MAX + 2 * HAK_GUARD_UNITS * HAK_UNIT_BYTES ==
+		      HAK_WORD_BITS * HAK_UNIT_BYTES,
+	      "a run with its guards fills a word at most");
 static_assert(HAK_SLAB_UNITS_MAX <= HAK_WORD_BITS, "a slab fits into a word");
 static_assert(HAK_UNIT_BYTES / HAK_GRAIN_BYTES <= HAK_SLAB_BLOCKS_MAX, "a unit of grains fits");
 static_assert(HAK_SMALL_BYTES_MAX * 8 <= HAK_SLAB_UNITS_MAX * HAK_UNIT_BYTES,

@@ -18,14 +18,15 @@
 
 /* The order of the lines is the order of locking. */
 enum hak_lock_rank {
-	HAK_LOCK_BIRTH,	 /* heap/region: the birth of the heap */
-	HAK_LOCK_THREAD, /* heap/thread: the list of threads; inside it META at a birth */
-	HAK_LOCK_CLASS,	 /* heap/slab: the partial slabs of one class */
-	HAK_LOCK_DEPOT,	 /* heap/depot: the batches of one class */
-	HAK_LOCK_POOL,	 /* heap/pool: units and SuperSlabs */
-	HAK_LOCK_HUGE,	 /* heap/huge: one shard of the registry */
-	HAK_LOCK_CACHE,	 /* heap/huge: the cache of freed mappings */
-	HAK_LOCK_META,	 /* heap/meta: the allocator's own memory */
+	HAK_LOCK_BIRTH,	     /* heap/region: the birth of the heap */
+	HAK_LOCK_THREAD,     /* heap/thread: the list of threads; inside it META at a birth */
+	HAK_LOCK_QUARANTINE, /* heap/quarantine: freed blocks of one class */
+	HAK_LOCK_CLASS,	     /* heap/slab: the partial slabs of one class */
+	HAK_LOCK_DEPOT,	     /* heap/depot: the batches of one class */
+	HAK_LOCK_POOL,	     /* heap/pool: units and SuperSlabs */
+	HAK_LOCK_HUGE,	     /* heap/huge: one shard of the registry */
+	HAK_LOCK_CACHE,	     /* heap/huge: the cache of freed mappings */
+	HAK_LOCK_META,	     /* heap/meta: the allocator's own memory */
 };
 
 struct hak_lock {

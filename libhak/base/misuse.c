@@ -39,6 +39,14 @@ static void put_reason(struct hak_line *line, const struct hak_misuse *misuse)
 	case HAK_MISUSE_FOREIGN:
 		hak_line_put(line, ", which is not memory of this allocator, or no longer");
 		break;
+	case HAK_MISUSE_OVERRUN:
+		put_block(line, ", a ", misuse);
+		hak_line_put(line, ", which was written to behind its end");
+		break;
+	case HAK_MISUSE_WRITTEN:
+		put_block(line, ", a ", misuse);
+		hak_line_put(line, ", which was written to after its free");
+		break;
 	case HAK_MISUSE_SIZE:
 		put_block(line, ", a ", misuse);
 		hak_line_put(line, ", which was not allocated for ");

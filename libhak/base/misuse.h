@@ -23,6 +23,8 @@ enum hak_misuse_kind {
 	HAK_MISUSE_INTERIOR,   /* inside the block of bytes and class_idx; class 0 for a run */
 	HAK_MISUSE_NOT_IN_USE, /* in the region, where no block is */
 	HAK_MISUSE_FOREIGN,    /* nowhere that we know */
+	HAK_MISUSE_OVERRUN,    /* secure build: written to behind its end */
+	HAK_MISUSE_WRITTEN,    /* secure build: a free block, written to since its free */
 	HAK_MISUSE_SIZE,       /* a block of bytes and class_idx that cannot be of said_bytes */
 };
 

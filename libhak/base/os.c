@@ -114,6 +114,14 @@ bool hak_os_open(void *address, size_t bytes)
 	return opened;
 }
 
+void hak_os_guard(void *address, size_t bytes)
+{
+	int saved_errno = errno;
+
+	(void)mprotect(address, bytes, PROT_NONE);
+	errno = saved_errno;
+}
+
 void *hak_os_map(size_t bytes)
 {
 	int saved_errno = errno;

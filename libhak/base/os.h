@@ -27,6 +27,10 @@ void *hak_os_reserve(size_t bytes, size_t alignment);
 /* Makes a part of a reservation readable and writable. False: no memory (ENOMEM). */
 bool hak_os_open(void *address, size_t bytes);
 
+/* Takes access away from a part of a reservation, as a guard. Best effort: the kernel may have no
+ * room for one more mapping. */
+void hak_os_guard(void *address, size_t bytes);
+
 /* Fresh, zeroed memory. */
 void *hak_os_map(size_t bytes);
 void hak_os_unmap(void *address, size_t bytes);

@@ -8,6 +8,7 @@
 #include "heap/huge.h"
 #include "heap/meta.h"
 #include "heap/pool.h"
+#include "heap/quarantine.h"
 #include "heap/region.h"
 #include "heap/thread.h"
 
@@ -36,7 +37,7 @@ static void add_slabs(struct hak_stats *stats, const struct hak_tally_sums *sums
 		uint64_t bytes = hak_size_classes[i].block_bytes;
 		uint64_t taken = not_negative(sums->taken[i]);
 
-		cached[i] += hak_depot_count(i);
+		cached[i] += hak_depot_count(i) + (HAK_SECURE ? hak_quarantine_count(i) : 0);
 		if (cached[i] > taken)
 			cached[i] = taken;
 		stats->live_count_by_class[i] = taken - cached[i];

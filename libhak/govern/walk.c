@@ -12,6 +12,7 @@
 #include "heap/control.h"
 #include "heap/depot.h"
 #include "heap/huge.h"
+#include "heap/quarantine.h"
 #include "heap/region.h"
 #include "heap/thread.h"
 
@@ -119,6 +120,8 @@ static bool take(struct picture *picture)
 		draw_units(picture);
 		hak_thread_visit_cached(erase, picture);
 		hak_depot_visit(erase, picture);
+		if (HAK_SECURE)
+			hak_quarantine_visit(erase, picture);
 		picture->huge_count = hak_huge_copy(picture->huge, huge.block_count);
 	}
 	hak_thread_fork_parent();

@@ -208,6 +208,8 @@ static size_t cache_bytes_max(void)
 	size_t most = hak_setting(&hak_settings.huge_cache_bytes);
 	size_t part = atomic_load_explicit(&share, memory_order_relaxed);
 
+	if (HAK_SECURE)
+		return 0; /* what is freed must not be there any more */
 	if (hak_unlikely(part == 0)) {
 		part = hak_memory_bytes() / HAK_HUGE_CACHE_SHARE + 1;
 		atomic_store_explicit(&share, part, memory_order_relaxed);

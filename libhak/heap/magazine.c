@@ -1,5 +1,6 @@
 #include "heap/magazine.h"
 
+#include "base/random.h"
 #include "base/report.h"
 #include "base/size_class.h"
 #include "heap/budget.h"
@@ -199,6 +200,18 @@ static void reverse(void **blocks, unsigned count)
 	}
 }
 
+/* Fisher and Yates: what lies next to what is no more to be told from the order. */
+static void shuffle(void **blocks, unsigned count)
+{
+	for (unsigned i = count - 1; i > 0; i--) {
+		unsigned j = (unsigned)(hak_random_next() % (i + 1));
+		void *block = blocks[i];
+
+		blocks[i] = blocks[j];
+		blocks[j] = block;
+	}
+}
+
 void *hak_magazine_refill(struct hak_magazines *magazines, unsigned class_idx)
 {
 	if (!is_open(magazines, class_idx))
@@ -214,7 +227,10 @@ void *hak_magazine_refill(struct hak_magazines *magazines, unsigned class_idx)
 		count = take_from_slabs(magazines, class_idx, wanted, first);
 		if (count == 0)
 			return NULL;
-		reverse(first, count);
+		if (HAK_SECURE)
+			shuffle(first, count);
+		else
+			reverse(first, count);
 	}
 	set_top(magazines, class_idx, first + count - 1);
 	return first[count - 1];

@@ -51,6 +51,9 @@ static struct {
 /* Guards all of pool, and every SuperSlab's descriptor; empty_count is read without it as well. */
 static struct hak_lock pool_lock = HAK_LOCK_OF(HAK_LOCK_POOL);
 
+/* All units of a word that may ever be free: the last is a guard in the secure build. */
+#define WORD_FREE (UINT64_MAX >> HAK_GUARD_UNITS)
+
 static struct group *group_of(uint32_t index)
 {
 	return &pool.groups[index / GROUP_SUPERSLABS];
@@ -122,15 +125,13 @@ static uint32_t shelf_first(unsigned shelf, uint32_t from)
 
 static unsigned shelf_of(const struct superslab *superslab)
 {
+	if (superslab->free[0] == WORD_FREE && superslab->free[1] == WORD_FREE)
+		return SHELF_EMPTY;
 	if (superslab->longest <= HAK_SLAB_UNITS_MAX)
 		return superslab->longest;
 	if (superslab->longest < 32)
 		return SHELF_17;
-	if (superslab->longest < HAK_WORD_BITS)
-		return SHELF_32;
-	if (superslab->free[0] == UINT64_MAX && superslab->free[1] == UINT64_MAX)
-		return SHELF_EMPTY;
-	return SHELF_64;
+	return superslab->longest < HAK_WORD_BITS ? SHELF_32 : SHELF_64;
 }
 
 static void publish_locked(unsigned char *page, const struct superslab *superslab, uint32_t index)
@@ -245,6 +246,14 @@ static uint32_t take_shelved(unsigned unit_count, unsigned unit_alignment, bool 
 	return HAK_POOL_NONE;
 }
 
+static void guard_word(uint32_t index, unsigned word)
+{
+	uint32_t unit = index * (uint32_t)HAK_SUPERSLAB_UNITS + (word + 1) * HAK_WORD_BITS -
+			(uint32_t)HAK_GUARD_UNITS;
+
+	hak_os_guard(hak_region_address(unit), HAK_GUARD_UNITS * HAK_UNIT_BYTES);
+}
+
 /* Opens one more SuperSlab, empty and untouched, onto its shelf. */
 static bool open_superslab(void)
 {
@@ -261,8 +270,10 @@ static bool open_superslab(void)
 	struct superslab *superslab = superslab_at(index);
 
 	for (unsigned i = 0; i < HAK_SUPERSLAB_WORDS; i++) {
-		superslab->free[i] = UINT64_MAX;
+		superslab->free[i] = WORD_FREE;
 		superslab->untouched[i] = UINT64_MAX;
+		if (HAK_GUARD_UNITS != 0)
+			guard_word(index, i);
 	}
 	pool.group_count = index / GROUP_SUPERSLABS + 1;
 	reshelve(superslab, index);

@@ -1,6 +1,7 @@
 #include "heap/run.h"
 
 #include "base/misuse.h"
+#include "base/os.h"
 #include "base/report.h"
 #include "heap/budget.h"
 #include "heap/control.h"
@@ -8,9 +9,21 @@
 #include "heap/region.h"
 #include "heap/tally.h"
 
+/* The secure build's last unit of a run, which has no access. */
+static void *guard_of(uint32_t unit, unsigned unit_count)
+{
+	return hak_region_address(unit + unit_count - (unsigned)HAK_GUARD_UNITS);
+}
+
+/* What the program may use of a run of so many units. */
+static size_t bytes_of(unsigned unit_count)
+{
+	return (unit_count - HAK_GUARD_UNITS) << HAK_UNIT_SHIFT;
+}
+
 void *hak_run_take(size_t size, size_t alignment, bool *zeroed)
 {
-	unsigned unit_count = hak_run_units(size);
+	unsigned unit_count = hak_run_units(size) + (unsigned)HAK_GUARD_UNITS;
 	unsigned unit_alignment = hak_run_units(alignment);
 	uint32_t unit = HAK_POOL_NONE;
 
@@ -28,6 +41,8 @@ void *hak_run_take(size_t size, size_t alignment, bool *zeroed)
 			      memory_order_release);
 	hak_region_mark(unit, unit_count, HAK_CLASS_RUN_HEAD, HAK_CLASS_RUN_TAIL);
 	hak_tally_add_run_units(unit_count);
+	if (HAK_GUARD_UNITS != 0)
+		hak_os_guard(guard_of(unit, unit_count), HAK_UNIT_BYTES);
 	return hak_region_address(unit);
 }
 
@@ -72,12 +87,16 @@ void hak_run_give(void *block)
 	}
 	hak_tally_add_run_units(-(int64_t)unit_count);
 	hak_region_mark(unit, unit_count, HAK_CLASS_NONE, HAK_CLASS_NONE);
-	hak_pool_give(unit, unit_count);
+	/* A guard that cannot be opened is never used again, nor is what lies before it. */
+	if (HAK_GUARD_UNITS == 0 || hak_os_open(guard_of(unit, unit_count), HAK_UNIT_BYTES))
+		hak_pool_give(unit, unit_count);
 }
 
 size_t hak_run_bytes(const void *block, const char *call)
 {
-	return (size_t)hak_control_count(control_of(block, call)) << HAK_UNIT_SHIFT;
+	uint64_t control = control_of(block, call);
+
+	return control == 0 ? 0 : bytes_of(hak_control_count(control));
 }
 
 void hak_run_shrink(void *block, size_t size)
@@ -87,7 +106,8 @@ void hak_run_shrink(void *block, size_t size)
 	unsigned unit_count = hak_control_count(control);
 	unsigned kept_count = hak_run_units(size);
 
-	if (kept_count >= unit_count)
+	/* The secure build moves a block instead: its guard lies behind it. */
+	if (kept_count >= unit_count || HAK_GUARD_UNITS != 0)
 		return;
 	atomic_store_explicit(&hak_control_slab(unit)->control,
 			      hak_control_next(control, HAK_CONTROL_RUN, 0, kept_count),
@@ -103,6 +123,5 @@ void hak_run_report_interior(const void *block, const char *call)
 	uint64_t control = atomic_load_explicit(&hak_control_slab(head)->control,
 						memory_order_acquire);
 
-	report(HAK_MISUSE_INTERIOR, block, (size_t)hak_control_count(control) << HAK_UNIT_SHIFT,
-	       call);
+	report(HAK_MISUSE_INTERIOR, block, bytes_of(hak_control_count(control)), call);
 }

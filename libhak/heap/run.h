@@ -11,7 +11,7 @@
 
 #include "base/config.h"
 
-/* Units that a block of so many bytes takes, 1..64; size <= HAK_RUN_BYTES_MAX. */
+/* Units that a block of so many bytes takes, 1..64, without a guard; size <= HAK_RUN_BYTES_MAX. */
 HAK_INLINE unsigned hak_run_units(size_t size)
 {
 	return size == 0 ? 1 : (unsigned)((size + HAK_UNIT_BYTES - 1) >> HAK_UNIT_SHIFT);

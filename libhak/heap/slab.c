@@ -4,6 +4,7 @@
 #include "base/lock.h"
 #include "base/os.h"
 #include "base/misuse.h"
+#include "base/random.h"
 #include "base/report.h"
 #include "base/size_class.h"
 #include "heap/region.h"
@@ -275,11 +276,15 @@ unsigned hak_slab_take(uint32_t unit, unsigned count, void **blocks)
 	size_t block_bytes = hak_size_classes[class_idx].block_bytes;
 	char *start = hak_region_address(unit);
 	unsigned taken = 0, last = 0;
+	uint64_t random = HAK_SECURE ? hak_random_next() : 0;
+	unsigned first = (unsigned)(random / HAK_WORD_BITS % HAK_SLAB_WORDS);
 
 	/* The bits are there: popcount >= count held before the reservation. One pass finds them
 	 * unless others give behind it and take before it, so the scan begins anew at the end. */
-	for (unsigned i = 0; taken < reserved; i = (i + 1) % HAK_SLAB_WORDS) {
-		uint64_t bits = hak_bitmap_take(&slab->free[i], reserved - taken);
+	for (unsigned i = first; taken < reserved; i = (i + 1) % HAK_SLAB_WORDS) {
+		uint64_t bits = HAK_SECURE ? hak_bitmap_take_from(&slab->free[i], reserved - taken,
+								  random % HAK_WORD_BITS)
+					   : hak_bitmap_take(&slab->free[i], reserved - taken);
 
 		for (; bits != 0; bits &= bits - 1) {
 			unsigned index = i * HAK_WORD_BITS + (unsigned)__builtin_ctzl(bits);

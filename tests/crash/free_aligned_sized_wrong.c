@@ -13,7 +13,9 @@ int main(void)
 		for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
 			free_aligned_sized(aligned_alloc(alignment, sizes[i]), alignment, sizes[i]);
 	free_aligned_sized(NULL, 64, 100);
-	block = malloc(1000);
+	do
+		block = malloc(1000);
+	while ((size_t)block % 4096 == 0);
 	free_aligned_sized(block, 4096, 1000);
 	return 0;
 }

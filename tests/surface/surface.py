@@ -34,6 +34,7 @@ class Cases:
         self.aside = os.path.join(folder, "surface_aside")
         self.aside_asan = os.path.join(folder, "surface_aside_asan")
         self.interposer = os.path.join(folder, "libsurface_interposer.so")
+        self.placement_program = os.path.join(folder, "surface_placement")
         self.json_program = os.path.join(folder, "surface_json")
 
     def both(self, name):
@@ -115,6 +116,14 @@ class Cases:
             assert int(run([self.surface, "keeps"], self.library).stdout) >= 30 << 20
         finally:
             os.rmdir(group)
+
+    def placement(self):
+        """In the secure build no run places blocks as another did, nor the last freed first."""
+        first, second = (run([self.placement_program], self.library).stdout.splitlines()
+                         for _ in range(2))
+        assert first[0] != second[0]
+        assert first[0].split() != sorted(first[0].split(), key=int)
+        assert int(first[1]) < 10, first[1]
 
     def interposed(self):
         """Somebody else's malloc in front, which goes on to ours."""
