@@ -267,6 +267,12 @@ static void use_pages(struct hak_slab *slab, unsigned class_idx, const char *sta
 	forget_returned(slab, pages);
 }
 
+/* Words that a slab's blocks have bits in. */
+static unsigned word_count(unsigned class_idx)
+{
+	return (hak_size_classes[class_idx].block_count + HAK_WORD_BITS - 1u) / HAK_WORD_BITS;
+}
+
 unsigned hak_slab_take(uint32_t unit, unsigned count, void **blocks)
 {
 	struct hak_slab *slab = hak_control_slab(unit);
@@ -277,7 +283,7 @@ unsigned hak_slab_take(uint32_t unit, unsigned count, void **blocks)
 	char *start = hak_region_address(unit);
 	unsigned taken = 0, last = 0;
 	uint64_t random = HAK_SECURE ? hak_random_next() : 0;
-	unsigned first = (unsigned)(random / HAK_WORD_BITS % HAK_SLAB_WORDS);
+	unsigned first = (unsigned)(random / HAK_WORD_BITS % word_count(class_idx));
 
 	/* The bits are there: popcount >= count held before the reservation. One pass finds them
 	 * unless others give behind it and take before it, so the scan begins anew at the end. */

@@ -1,5 +1,6 @@
 /* Goal: whichever call to the kernel fails for want of memory, the program gets NULL with ENOMEM or
- * does not notice, no block changes, the heap stays whole, and all works again once there is memory.
+ * does not notice, no block changes, the heap stays whole, and all works again once there is
+ * memory.
  *
  * Method: mmap, munmap, mprotect, madvise and mremap are this program's own, which go on to the
  * kernel but for one call, or all calls from one on, that fail. One story that goes through births

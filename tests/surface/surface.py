@@ -124,6 +124,10 @@ class Cases:
         assert first[0] != second[0]
         assert first[0].split() != sorted(first[0].split(), key=int)
         assert int(first[1]) < 10, first[1]
+        # Nor do the first ones lie at the beginning of their slab.
+        highest = [max(map(int, run([self.placement_program], self.library).stdout.split()[:4]))
+                   for _ in range(4)]
+        assert max(highest) > 80 * 40, highest
 
     def interposed(self):
         """Somebody else's malloc in front, which goes on to ours."""
