@@ -101,6 +101,11 @@ void *hak_os_reserve(size_t bytes, size_t alignment)
 				munmap(start + before + bytes, alignment - before);
 		}
 	}
+	/* Where the system says `always`, the first block of a small program would take 2 MiB, and
+	 * a page that is touched once more after it went back as well. Without huge pages in the
+	 * kernel this fails, and so it should. */
+	if (start != MAP_FAILED)
+		(void)madvise(start + before, bytes, MADV_NOHUGEPAGE);
 	errno = saved_errno;
 	return start == MAP_FAILED ? NULL : start + before;
 }

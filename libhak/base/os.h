@@ -21,7 +21,8 @@ size_t hak_os_ram_bytes(void);
 /* Bytes of address space that this process may still map; SIZE_MAX without RLIMIT_AS. */
 size_t hak_os_address_space_bytes(void);
 
-/* Address space alone, no access and no memory, aligned to `alignment` (a power of two). */
+/* Address space alone, no access and no memory, aligned to `alignment` (a power of two), and never
+ * made huge pages of. */
 void *hak_os_reserve(size_t bytes, size_t alignment);
 
 /* Makes a part of a reservation readable and writable. False: no memory (ENOMEM). */
