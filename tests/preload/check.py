@@ -2,7 +2,7 @@
 """check - one program under the preloaded library, as a test.
 
 usage: check.py --lib PATH [PROGRAM...]
-       check.py --list
+       check.py --list | --list-seldom
 
 Goal    a real program does under libhak what it does under glibc, and libhak is really there.
 Method  both runs at the program's quick size; trial.complaints() judges. Exits 0 if it has none.
@@ -21,10 +21,13 @@ def main():
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--lib", help="the library to preload")
     what.add_argument("--list", action="store_true", help="print the programs' names")
+    what.add_argument("--list-seldom", action="store_true",
+                      help="print the names of those that only scripts/test --all runs")
     parser.add_argument("program", nargs="*", help="of " + ", ".join(programs.PROGRAMS))
     arguments = parser.parse_args()
-    if arguments.list:
-        print("\n".join(programs.PROGRAMS))
+    if arguments.list or arguments.list_seldom:
+        print("\n".join(program.name for program in programs.PROGRAMS.values()
+                        if program.seldom == arguments.list_seldom))
         return 0
     unknown = [name for name in arguments.program if name not in programs.PROGRAMS]
     if unknown:

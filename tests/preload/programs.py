@@ -36,6 +36,8 @@ class Program:
     command   (inputs, size) -> the words of the command; it runs in an empty directory
     prepare   (inputs, size): makes the inputs, once for both runs
     quick     the size in the tests; full: the size in the demo, None if it is not part of it
+    seldom    only in `scripts/test --all`: it takes long, or needs large packages
+    limit_seconds  of one run
     """
 
     name: str
@@ -44,6 +46,8 @@ class Program:
     command: Callable
     quick: tuple = ()
     full: tuple | None = None
+    seldom: bool = False
+    limit_seconds: int = 100
     prepare: Callable = nothing_to_prepare
 
     def missing(self):
@@ -100,6 +104,20 @@ def _make_lines(inputs, size):
         for number in range(size[0]):
             seed = (seed * 6364136223846793005 + 1442695040888963407) % 2**64
             out.write(f"{seed:x} {number} {'=' * (seed >> 40 & 31)}\n")
+
+
+def _copy_tree(inputs, _size):
+    shutil.copytree(SOURCE_TREE, inputs / "tree",
+                    ignore=shutil.ignore_patterns("build", ".git", "__pycache__"))
+
+
+def _make_page(inputs, size):
+    rows = "".join(f"<tr><td>{number}<td>row {number * 7919}</tr>" for number in range(size[0]))
+    (inputs / "page.html").write_text(
+        f"<!doctype html><title>page</title><table>{rows}</table><p id=sum><script>"
+        "let sum = 0; for (const cell of document.querySelectorAll('td'))"
+        " sum = (sum * 31 + cell.textContent.length) % 65521;"
+        "document.getElementById('sum').textContent = sum;</script>", encoding="ascii")
 
 
 def _copy_sources(inputs, _size):
@@ -170,6 +188,75 @@ _ALL = [
     Program(
         name="g++", needs=("g++",), watched=("cc1plus", "forms_of_new"),
         command=lambda _, __: [WORKLOADS / "cxx_program.sh", WORKLOADS / "forms_of_new.cpp"]),
+    Program(
+        name="python-tests", needs=(PYTHON,),
+        watched=(PYTHON,),
+        command=lambda _, size: [PYTHON, WORKLOADS / "python_tests.py", *size],
+        quick=("test_list", "test_dict", "test_gc", "test_mmap")),
+    Program(
+        name="lua", needs=("lua5.4",), watched=("lua5.4",),
+        command=lambda _, size: ["lua5.4", WORKLOADS / "lua_objects.lua", *size],
+        quick=(8,)),
+    Program(
+        name="ruby", needs=("ruby",), watched=("ruby",),
+        command=lambda _, size: ["ruby", WORKLOADS / "ruby_objects.rb", *size],
+        quick=(4,)),
+    Program(
+        name="memcached", needs=("memcached", PYTHON), watched=("memcached",),
+        command=lambda _, size: [PYTHON, WORKLOADS / "memcached_session.py", *size],
+        quick=(40000,)),
+    Program(
+        name="nginx", needs=("nginx", PYTHON), watched=("nginx",),
+        command=lambda _, size: [PYTHON, WORKLOADS / "nginx_session.py", *size],
+        quick=(1000,)),
+    Program(
+        name="stress-ng", needs=("stress-ng",), watched=("stress-ng",),
+        command=lambda _, size: _pipe(
+            'stress-ng --quiet --malloc 2 --malloc-ops "$1" --malloc-thresh 65536 --verify '
+            '--timeout 60 && echo verified', *size),
+        quick=(40000,)),
+    Program(
+        name="python-tests-long", needs=(PYTHON,), watched=(PYTHON,), seldom=True,
+        limit_seconds=400,
+        command=lambda _, size: [PYTHON, WORKLOADS / "python_tests.py", *size],
+        quick=("test_threading", "test_multiprocessing_fork", "test_ctypes", "test_json",
+               "test_re", "test_set", "test_bytes", "test_pickle", "test_zlib")),
+    Program(
+        name="node", needs=("node",), watched=("node",), seldom=True,
+        command=lambda _, size: ["node", WORKLOADS / "node_objects.js", *size],
+        quick=(4,)),
+    Program(
+        name="postgres", needs=("setpriv", "psql"), watched=("postgres", "initdb"), seldom=True,
+        command=lambda _, size: [PYTHON, WORKLOADS / "postgres_session.py", *size],
+        quick=(400,)),
+    Program(
+        # -n: its extensions are loaded with RTLD_DEEPBIND, which no preloaded malloc outlives.
+        name="php", needs=("php",), watched=("php",), seldom=True,
+        command=lambda _, size: ["env", "USE_ZEND_ALLOC=0", "php", "-n",
+                                 WORKLOADS / "php_objects.php", *size],
+        quick=(4,)),
+    Program(
+        name="java", needs=("java", "javac"), watched=("java",), seldom=True,
+        command=lambda _, size: ["java", "-XX:-UsePerfData", WORKLOADS / "Objects.java", *size],
+        quick=(8,)),
+    Program(
+        name="ffmpeg", needs=("ffmpeg",), watched=("ffmpeg",), seldom=True,
+        command=lambda _, size: [
+            "ffmpeg", "-nostdin", "-loglevel", "error", "-f", "lavfi", "-i",
+            f"testsrc=duration={size[0]}:size=640x360:rate=25", "-c:v", "mpeg4", "-threads", "2",
+            "-f", "framemd5", "-"],
+        quick=(4,)),
+    Program(
+        name="make", needs=("make", "cmake", "objcopy"), watched=("make", "cc1"),
+        prepare=_copy_tree, seldom=True,
+        command=lambda inputs, _: [WORKLOADS / "make_project.sh", inputs / "tree"]),
+    Program(
+        name="chromium", needs=("chromium",), watched=("chromium",), prepare=_make_page,
+        seldom=True,
+        command=lambda inputs, _: [
+            "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+            "--dump-dom", f"file://{inputs}/page.html"],
+        quick=(500,)),
 ]
 
 PROGRAMS = {program.name: program for program in _ALL}

@@ -16,8 +16,6 @@ from pathlib import Path
 import launcher
 import programs
 
-LIMIT_SECONDS = 100
-
 
 class Unusable(Exception):
     """The trial cannot be made: something is missing or not permitted."""
@@ -107,7 +105,7 @@ def once(program, size, scratch, *, preload, library, extra=None):
         return launcher.launch(
             program.command(inputs, size), preload=preload, library=library, directory=work,
             env={**programs.environment(work), **(extra or {})}, scratch=scratch,
-            limit_seconds=LIMIT_SECONDS)
+            limit_seconds=program.limit_seconds)
     except launcher.TimeLimit as error:
         return launcher.Run(failure=str(error))
     except PermissionError as error:
@@ -121,7 +119,7 @@ def prepared(program, size, scratch):
     """The program's inputs, for as long as the context lasts."""
     missing = program.missing()
     if missing:
-        raise Unusable(f"not installed: {', '.join(missing)} (scripts/deps demo installs it)")
+        raise Unusable(f"not installed: {', '.join(missing)} (scripts/deps test all installs it)")
     inputs = scratch / "inputs"
     inputs.mkdir()
     try:

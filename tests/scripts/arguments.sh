@@ -39,6 +39,7 @@ for script in bench demo deps test; do
 	helped "$script"
 done
 
+refused "one or the other" test --quick --all
 refused "unrecognized arguments: --nonsense" bench --nonsense
 refused "/nonexistent/x: No such file or directory" bench --csv /nonexistent/x
 refused "$scratch: Is a directory" bench --csv "$scratch"
