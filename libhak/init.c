@@ -29,7 +29,7 @@ HAK_EXPORT const char *hak_version(void)
 		HAK_VERSION_PATCH);
 }
 
-HAK_EXPORT int hak_setting_set(const char *name, const char *value)
+HAK_EXPORT int hak_set_setting(const char *name, const char *value)
 {
 	static const int errors[] = {
 		[HAK_SETTINGS_UNKNOWN] = ENOENT,

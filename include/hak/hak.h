@@ -150,18 +150,18 @@ int hak_heap_walk(hak_heap_visitor visitor, void *context);
  * stays so, however low the budget is set. Looked at where memory is taken from the pool or the
  * system: by some 2 MiB and the threads' magazines a heap may be above. Returns 0, or -1 with errno
  * EINVAL where soft is above hard. */
-int hak_budget_set(uint64_t soft_bytes, uint64_t hard_bytes);
+int hak_set_budget(uint64_t soft_bytes, uint64_t hard_bytes);
 
 /* Called in the thread whose allocation of so many bytes would go above the hard budget, outside
  * all locks: it may free, and allocate at its own risk. Not 0: the allocation is tried once more.
  * One thread at a time is in it; others fail meanwhile. NULL: none, as at the start. */
-typedef int (*hak_limit_callback)(size_t bytes, void *context);
-void hak_budget_on_limit(hak_limit_callback callback, void *context);
+typedef int (*hak_budget_callback)(size_t bytes, void *context);
+void hak_set_budget_callback(hak_budget_callback callback, void *context);
 
 /* One setting (libhak(7)) by its name, such as "HAK_DECAY", while the program runs. Returns 0, or
  * -1 with errno ENOENT (there is none of that name), EPERM (only the environment sets it) or EINVAL
  * (the value is none for it, and the old one stays). */
-int hak_setting_set(const char *name, const char *value);
+int hak_set_setting(const char *name, const char *value);
 
 #ifdef __cplusplus
 }

@@ -19,7 +19,7 @@
 static _Atomic bool callback_is_busy;
 static _Atomic bool pair_is_busy;
 static struct {
-	hak_limit_callback function;
+	hak_budget_callback function;
 	void *context;
 } callback;
 
@@ -89,7 +89,7 @@ static bool callback_helps(size_t bytes)
 	if (atomic_exchange_explicit(&callback_is_busy, true, memory_order_acquire))
 		return false;
 	take_pair();
-	hak_limit_callback function = callback.function;
+	hak_budget_callback function = callback.function;
 	void *context = callback.context;
 
 	give_pair();
@@ -148,7 +148,7 @@ void hak_limit_look(uint64_t now_ns)
 	atomic_store_explicit(&is_busy, false, memory_order_release);
 }
 
-HAK_EXPORT int hak_budget_set(uint64_t soft_bytes, uint64_t hard_bytes)
+HAK_EXPORT int hak_set_budget(uint64_t soft_bytes, uint64_t hard_bytes)
 {
 	if (hard_bytes != 0 && soft_bytes > hard_bytes) {
 		errno = EINVAL;
@@ -160,7 +160,7 @@ HAK_EXPORT int hak_budget_set(uint64_t soft_bytes, uint64_t hard_bytes)
 	return 0;
 }
 
-HAK_EXPORT void hak_budget_on_limit(hak_limit_callback function, void *context)
+HAK_EXPORT void hak_set_budget_callback(hak_budget_callback function, void *context)
 {
 	take_pair();
 	callback.function = function;

@@ -1,4 +1,4 @@
-/* limit.h - what happens at the budgets: hak_budget_set() and hak_budget_on_limit() of hak/hak.h.
+/* limit.h - what happens at the budgets of hak/hak.h.
  *
  * Threads    any, outside the gate but where it says so.
  */

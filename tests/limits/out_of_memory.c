@@ -300,7 +300,7 @@ static int run(long call)
 	atomic_store(&is_armed, false);
 	look_at_heap();
 	/* Nobody has lost a block, and there is memory again. */
-	hak_setting_set("HAK_DECAY", "0");
+	hak_set_setting("HAK_DECAY", "0");
 	EXPECT(hak_stats_get(&stats, sizeof stats) == 0);
 	EXPECT(stats.live_bytes == 0);
 	errno = 0;

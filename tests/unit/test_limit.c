@@ -51,7 +51,7 @@ static void every_kind_of_block_ends_at_the_budget(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < UNIT_COUNT(sizes); i++) {
-		assert_int_equal(hak_budget_set(0, BUDGET), 0);
+		assert_int_equal(hak_set_budget(0, BUDGET), 0);
 		fill(sizes[i]);
 		assert_true(hak_limit_used() <= BUDGET);
 		/* Not refused before it had to be: by less than a block and a batch of them. */
@@ -60,7 +60,7 @@ static void every_kind_of_block_ends_at_the_budget(void **state)
 		hak_free(hak_malloc(16));
 		hak_free(blocks[--block_count]);
 		assert_non_null(blocks[block_count++] = hak_malloc(sizes[i]));
-		assert_int_equal(hak_budget_set(0, 0), 0);
+		assert_int_equal(hak_set_budget(0, 0), 0);
 		assert_non_null(blocks[block_count++] = hak_malloc(sizes[i]));
 		free_all();
 	}
@@ -71,7 +71,7 @@ static void a_block_that_cannot_grow_stays_as_it_was(void **state)
 	char *block, *grown;
 
 	(void)state;
-	assert_int_equal(hak_budget_set(0, BUDGET), 0);
+	assert_int_equal(hak_set_budget(0, BUDGET), 0);
 	block = hak_malloc(BUDGET / 2);
 	memset(block, 7, BUDGET / 2);
 	errno = 0;
@@ -83,7 +83,7 @@ static void a_block_that_cannot_grow_stays_as_it_was(void **state)
 	assert_non_null(grown);
 	assert_int_equal(grown[BUDGET / 2 - 1], 7);
 	hak_free(grown);
-	hak_budget_set(0, 0);
+	hak_set_budget(0, 0);
 	free_all();
 }
 
@@ -92,7 +92,7 @@ static void what_is_cached_goes_first(void **state)
 	void *huge;
 
 	(void)state;
-	assert_int_equal(hak_budget_set(0, BUDGET), 0);
+	assert_int_equal(hak_set_budget(0, BUDGET), 0);
 	/* 48 of 64 MiB wait as a cached mapping for a huge block: small ones may have it. */
 	hak_free(hak_malloc(48 * MIB));
 	assert_true(hak_limit_used() >= 48 * MIB);
@@ -104,7 +104,7 @@ static void what_is_cached_goes_first(void **state)
 	huge = hak_malloc(BUDGET - 256 * 1024);
 	assert_non_null(huge);
 	hak_free(huge);
-	hak_budget_set(0, 0);
+	hak_set_budget(0, 0);
 	free_all();
 }
 
@@ -133,11 +133,11 @@ static void what_lies_in_depots_goes_too(void **state)
 	cached = hak_limit_used();
 	assert_true(cached > MIB / 2);
 	/* Nothing else is in use: a run fits once the depots are empty. */
-	hak_budget_set(0, cached + 1024);
+	hak_set_budget(0, cached + 1024);
 	block = hak_malloc(MIB / 2);
 	assert_non_null(block);
 	hak_free(block);
-	hak_budget_set(0, 0);
+	hak_set_budget(0, 0);
 }
 
 static void lowering_it_takes_nothing_away(void **state)
@@ -146,7 +146,7 @@ static void lowering_it_takes_nothing_away(void **state)
 
 	(void)state;
 	memset(block, 1, 2 * BUDGET);
-	assert_int_equal(hak_budget_set(0, BUDGET), 0);
+	assert_int_equal(hak_set_budget(0, BUDGET), 0);
 	assert_null(hak_malloc(5000000));
 	assert_int_equal(block[2 * BUDGET - 1], 1);
 	hak_free(block);
@@ -154,9 +154,9 @@ static void lowering_it_takes_nothing_away(void **state)
 	assert_non_null(block);
 	hak_free(block);
 	errno = 0;
-	assert_int_equal(hak_budget_set(2, 1), -1);
+	assert_int_equal(hak_set_budget(2, 1), -1);
 	assert_int_equal(errno, EINVAL);
-	hak_budget_set(0, 0);
+	hak_set_budget(0, 0);
 }
 
 static unsigned call_count;
@@ -182,9 +182,9 @@ static void the_program_is_asked(void **state)
 	void *block;
 
 	(void)state;
-	assert_int_equal(hak_budget_set(0, BUDGET), 0);
+	assert_int_equal(hak_set_budget(0, BUDGET), 0);
 	fill(4000);
-	hak_budget_on_limit(free_half, &block_count);
+	hak_set_budget_callback(free_half, &block_count);
 	block = hak_malloc(20 * MIB);
 	assert_non_null(block);
 	assert_int_equal(call_count, 1);
@@ -196,10 +196,10 @@ static void the_program_is_asked(void **state)
 	call_count = 0;
 	assert_null(hak_malloc(BUDGET + 1));
 	assert_int_equal(call_count, 1);
-	hak_budget_on_limit(NULL, NULL);
+	hak_set_budget_callback(NULL, NULL);
 	assert_null(hak_malloc(BUDGET + 1));
 	assert_int_equal(call_count, 1);
-	hak_budget_set(0, 0);
+	hak_set_budget(0, 0);
 	free_all();
 }
 
@@ -232,7 +232,7 @@ static void threads_share_it(void **state)
 
 	(void)state;
 	assert_int_equal(pthread_barrier_init(&all_are_full, NULL, 4), 0);
-	assert_int_equal(hak_budget_set(0, 4 * MIB), 0);
+	assert_int_equal(hak_set_budget(0, 4 * MIB), 0);
 	for (size_t i = 0; i < 4; i++)
 		assert_int_equal(pthread_create(&threads[i], NULL, take_and_free, &failures[i]), 0);
 	for (size_t i = 0; i < 4; i++) {
@@ -241,7 +241,7 @@ static void threads_share_it(void **state)
 	}
 	/* Four sets of 2 MB do not fit into 4 MiB; one does, so nobody failed always. */
 	assert_in_range(all, 1, 4 * 300 * 200 - 1);
-	hak_budget_set(0, 0);
+	hak_set_budget(0, 0);
 	free_all();
 }
 
@@ -273,7 +273,7 @@ static void above_a_soft_budget_free_memory_goes_back(void **state)
 	assert_true(slots_after_churn(880) > HAK_MAGAZINE_SLOTS_BORN); /* and without a budget */
 	for (block_count = 0; block_count < 40000; block_count++)
 		memset(blocks[block_count] = hak_malloc(2000), 1, 2000);
-	hak_budget_set(8 * MIB, 0);
+	hak_set_budget(8 * MIB, 0);
 	/* Nine of ten are freed: page holes, which nobody gives back without a reason. */
 	for (size_t i = 0; i < block_count; i++)
 		if (i / 10 % 10 != 0) {
@@ -293,7 +293,7 @@ static void above_a_soft_budget_free_memory_goes_back(void **state)
 	assert_int_equal(stats.huge_cached_bytes, 0);
 	assert_false(hak_depot_put(1, &blocks[0], 1));
 	assert_int_equal(slots_after_churn(720), HAK_MAGAZINE_SLOTS_BORN);
-	hak_budget_set(0, 0);
+	hak_set_budget(0, 0);
 	until_ns = hak_os_now_ns() + 5000000000ull;
 	while (hak_budget_is_frugal() && hak_os_now_ns() < until_ns)
 		hak_free(hak_malloc(300000));

@@ -129,17 +129,17 @@ static void what_is_no_value_is_told_and_ignored(void **state)
 static void a_program_sets_what_it_may(void **state)
 {
 	(void)state;
-	assert_int_equal(hak_setting_set("HAK_DECAY", "250"), 0);
+	assert_int_equal(hak_set_setting("HAK_DECAY", "250"), 0);
 	assert_int_equal(hak_settings.decay_ms, 250);
 	errno = 0;
-	assert_int_equal(hak_setting_set("HAK_DECAY", "soon"), -1);
+	assert_int_equal(hak_set_setting("HAK_DECAY", "soon"), -1);
 	assert_int_equal(errno, EINVAL);
 	assert_int_equal(hak_settings.decay_ms, 250);
-	assert_int_equal(hak_setting_set("HAK_STATS", "1"), -1);
+	assert_int_equal(hak_set_setting("HAK_STATS", "1"), -1);
 	assert_int_equal(errno, EPERM);
-	assert_int_equal(hak_setting_set("HAK_DEC", "1"), -1);
+	assert_int_equal(hak_set_setting("HAK_DEC", "1"), -1);
 	assert_int_equal(errno, ENOENT);
-	assert_int_equal(hak_setting_set("HAK_DECAY", "1000"), 0);
+	assert_int_equal(hak_set_setting("HAK_DECAY", "1000"), 0);
 }
 
 static void help_names_every_setting(void **state)
