@@ -112,10 +112,11 @@ static void give_record(struct hak_thread *thread)
 {
 	hak_gate_enter(&gate, &thread->pass);
 	is_over = true;
-	self = NULL;
 	hak_magazine_death(&thread->magazines);
 	hak_tally_use(NULL);
 	hak_gate_leave(&thread->pass);
+	/* Not before: by `self` a fork in a handler knows whose pass it need not wait for. */
+	self = NULL;
 	/* As a visitor: once the record is spare its pass is the next owner's. */
 	enter_as_visitor();
 	hak_lock_take(&thread_lock);

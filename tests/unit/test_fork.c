@@ -68,6 +68,7 @@ static void a_signal_handler_may_fork(void **state)
 	int status, failed = 0, ended = 0;
 
 	(void)state;
+	fork_count = 0;
 	sigaction(SIGALRM, &action, NULL);
 	setitimer(ITIMER_REAL, &every, NULL);
 	for (size_t size = 16; fork_count < FORKS && !is_child; size = size % 5000 + 48)
@@ -287,6 +288,73 @@ static void a_handler_may_interrupt_a_fork(void **state)
 	hak_free(large);
 }
 
+#define DEATHS 300
+#define DEATH_BLOCKS 6000
+
+static pthread_key_t after_death;
+
+/* Runs after our own destructor, in the thread and in its copy. */
+static void end_of_death(void *arg)
+{
+	sigset_t strike;
+
+	(void)arg;
+	sigemptyset(&strike);
+	sigaddset(&strike, SIGALRM);
+	pthread_sigmask(SIG_BLOCK, &strike, NULL);
+	if (is_child) {
+		hak_free(hak_malloc(100));
+		_exit(0);
+	}
+}
+
+/* Much to give back at its death, of all classes, and a timer that strikes meanwhile. */
+static void *die_with_blocks(void *arg)
+{
+	static void *blocks[DEATH_BLOCKS];
+	struct itimerval once = {{0, 0}, {0, 1 + *(int *)arg % 200}};
+	sigset_t strike;
+
+	for (size_t i = 0; i < DEATH_BLOCKS; i++)
+		blocks[i] = hak_malloc(16 + i * 48 % 32000);
+	for (size_t i = 0; i < DEATH_BLOCKS; i++)
+		hak_free(blocks[i]);
+	pthread_setspecific(after_death, arg);
+	sigemptyset(&strike);
+	sigaddset(&strike, SIGALRM);
+	pthread_sigmask(SIG_UNBLOCK, &strike, NULL);
+	setitimer(ITIMER_REAL, &once, NULL);
+	return NULL;
+}
+
+static void a_handler_may_fork_in_a_threads_death(void **state)
+{
+	struct sigaction action = {.sa_handler = fork_here, .sa_flags = SA_RESTART};
+	int status, failed = 0;
+	sigset_t strike;
+
+	(void)state;
+	fork_count = 0;
+	sigemptyset(&strike);
+	sigaddset(&strike, SIGALRM);
+	pthread_sigmask(SIG_BLOCK, &strike, NULL);
+	sigaction(SIGALRM, &action, NULL);
+	assert_int_equal(pthread_key_create(&after_death, end_of_death), 0);
+	for (int i = 0; i < DEATHS; i++) {
+		pthread_t thread;
+
+		assert_int_equal(pthread_create(&thread, NULL, die_with_blocks, &i), 0);
+		assert_int_equal(pthread_join(thread, NULL), 0);
+	}
+	pthread_key_delete(after_death);
+	signal(SIGALRM, SIG_IGN); /* one may be pending yet */
+	pthread_sigmask(SIG_UNBLOCK, &strike, NULL);
+	assert_true(fork_count > DEATHS / 10);
+	while (waitpid(-1, &status, 0) > 0)
+		failed += status != 0;
+	assert_int_equal(failed, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -296,6 +364,7 @@ int main(void)
 		cmocka_unit_test(a_thread_born_in_a_destructor_leaves_nothing),
 		cmocka_unit_test(a_child_gets_the_magazines_of_the_others),
 		cmocka_unit_test(a_fork_waits_for_threads_without_a_record),
+		cmocka_unit_test(a_handler_may_fork_in_a_threads_death),
 		cmocka_unit_test(a_signal_handler_may_fork),
 	};
 
