@@ -1,6 +1,7 @@
 #include "govern/fork.h"
 
 #include "govern/attach.h"
+#include "govern/limit.h"
 #include "heap/thread.h"
 
 #include <pthread.h>
@@ -45,6 +46,7 @@ static void go_on(void)
 static void begin_anew(void)
 {
 	hak_attach_fork_child();
+	hak_limit_fork_child();
 	hak_thread_fork_child();
 	/* fork(3) has opened it for the child already, however often it was held. */
 	if (streams_count != 0)

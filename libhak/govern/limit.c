@@ -15,8 +15,10 @@
 #include <stdatomic.h>
 
 /* One thread at a time is in the callback; it may set another one from there. The pair is copied
- * under a flag of its own, held for two words. */
+ * under a flag of its own, held for two words, and inside the gate, so that no fork copies half of
+ * it. */
 static _Atomic bool callback_is_busy;
+static __thread bool callback_is_mine;
 static _Atomic bool pair_is_busy;
 static struct {
 	hak_budget_callback function;
@@ -70,15 +72,19 @@ static void trim_all(size_t wanted)
 }
 
 /* acquire, and release: hand the pair from one thread to the next */
-static void take_pair(void)
+static struct hak_thread *take_pair(void)
 {
+	struct hak_thread *thread = hak_thread_enter();
+
 	while (atomic_exchange_explicit(&pair_is_busy, true, memory_order_acquire))
 		hak_os_yield();
+	return thread;
 }
 
-static void give_pair(void)
+static void give_pair(struct hak_thread *thread)
 {
 	atomic_store_explicit(&pair_is_busy, false, memory_order_release);
+	hak_thread_leave(thread);
 }
 
 /* True: the program has one, and it says that it has helped. */
@@ -88,13 +94,15 @@ static bool callback_helps(size_t bytes)
 
 	if (atomic_exchange_explicit(&callback_is_busy, true, memory_order_acquire))
 		return false;
-	take_pair();
+	callback_is_mine = true;
+	struct hak_thread *thread = take_pair();
 	hak_budget_callback function = callback.function;
 	void *context = callback.context;
 
-	give_pair();
+	give_pair(thread);
 	if (function != NULL)
 		helped = function(bytes, context) != 0;
+	callback_is_mine = false;
 	atomic_store_explicit(&callback_is_busy, false, memory_order_release);
 	return helped;
 }
@@ -162,8 +170,14 @@ HAK_EXPORT int hak_set_budget(uint64_t soft_bytes, uint64_t hard_bytes)
 
 HAK_EXPORT void hak_set_budget_callback(hak_budget_callback function, void *context)
 {
-	take_pair();
+	struct hak_thread *thread = take_pair();
+
 	callback.function = function;
 	callback.context = context;
-	give_pair();
+	give_pair(thread);
+}
+
+void hak_limit_fork_child(void)
+{
+	atomic_store_explicit(&callback_is_busy, callback_is_mine, memory_order_relaxed);
 }

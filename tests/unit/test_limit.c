@@ -16,6 +16,8 @@
 #include <hak/hak.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #define MIB ((size_t)1 << 20)
 #define BUDGET (64 * MIB)
@@ -203,6 +205,54 @@ static void the_program_is_asked(void **state)
 	free_all();
 }
 
+static pthread_barrier_t asked, answered;
+
+/* In the parent it takes its time. */
+static int wait_in_parent(size_t bytes, void *parent)
+{
+	(void)bytes;
+	call_count++;
+	if (getpid() == *(pid_t *)parent) {
+		pthread_barrier_wait(&asked);
+		pthread_barrier_wait(&answered);
+	}
+	return 0;
+}
+
+static void *take_too_much(void *block)
+{
+	*(void **)block = hak_malloc(BUDGET + 1);
+	return NULL;
+}
+
+static void a_child_asks_while_its_parent_was_asking(void **state)
+{
+	pid_t parent = getpid(), child;
+	void *block = &block;
+	pthread_t thread;
+	int status;
+
+	(void)state;
+	pthread_barrier_init(&asked, NULL, 2);
+	pthread_barrier_init(&answered, NULL, 2);
+	assert_int_equal(hak_set_budget(0, BUDGET), 0);
+	hak_set_budget_callback(wait_in_parent, &parent);
+	assert_int_equal(pthread_create(&thread, NULL, take_too_much, &block), 0);
+	pthread_barrier_wait(&asked);
+	child = fork();
+	if (child == 0) {
+		call_count = 0;
+		_exit(hak_malloc(BUDGET + 1) != NULL || call_count != 1);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	pthread_barrier_wait(&answered);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_null(block);
+	hak_set_budget_callback(NULL, NULL);
+	hak_set_budget(0, 0);
+}
+
 static pthread_barrier_t all_are_full;
 
 static void *take_and_free(void *arg)
@@ -310,6 +360,7 @@ int main(void)
 		cmocka_unit_test(what_lies_in_depots_goes_too),
 		cmocka_unit_test(lowering_it_takes_nothing_away),
 		cmocka_unit_test(the_program_is_asked),
+		cmocka_unit_test(a_child_asks_while_its_parent_was_asking),
 		cmocka_unit_test(threads_share_it),
 		cmocka_unit_test(above_a_soft_budget_free_memory_goes_back),
 	};
