@@ -27,6 +27,9 @@ static void *resize(void *block, struct hak_extent extent, size_t size)
 {
 	void *resized = NULL;
 
+	/* What malloc_usable_size() says is the block's already, aligned ones as well. */
+	if (size == extent.bytes)
+		return block;
 	switch (extent.kind) {
 	case HAK_EXTENT_SMALL:
 		/* Down to half its size a block stays: copying costs more than the rest is

@@ -136,6 +136,7 @@ static void alignments_are_kept(void **state)
 			waste_is_bounded(sizes[i], alignment, usable);
 			if (sizes[i] != 0)
 				block[0] = block[sizes[i] - 1] = 1;
+			assert_ptr_equal(hak_realloc(block, usable), block);
 			block = hak_realloc(block, sizes[i] + 1000);
 			assert_non_null(block);
 			hak_free(block);
