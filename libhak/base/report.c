@@ -77,6 +77,7 @@ void hak_line_write(struct hak_line *line)
 void hak_line_write_to(struct hak_line *line, int fd)
 {
 	size_t done = 0;
+	int saved_errno = errno; /* a free that is misuse, and is to be reported only, keeps it */
 
 	line->text[line->used++] = '\n';
 	while (done < line->used) {
@@ -90,6 +91,7 @@ void hak_line_write_to(struct hak_line *line, int fd)
 			break; /* nobody listens: there is no second place to say it */
 	}
 	line->used = 0;
+	errno = saved_errno;
 }
 
 void hak_report_broken(const char *text)

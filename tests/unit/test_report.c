@@ -8,6 +8,7 @@
 #include "base/report.h"
 #include "base/settings.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
@@ -49,6 +50,17 @@ static const char *captured(void)
 	assert_true(bytes >= 0);
 	text[bytes] = '\0';
 	return text;
+}
+
+static void errno_is_kept(void **state)
+{
+	struct hak_line line = {.used = 0};
+
+	(void)state;
+	errno = 77;
+	hak_line_put(&line, "nobody reads this");
+	hak_line_write_to(&line, -1);
+	assert_int_equal(errno, 77);
 }
 
 static void numbers_are_written_out(void **state)
@@ -123,6 +135,7 @@ static void a_secure_program_takes_no_settings(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(errno_is_kept),
 		cmocka_unit_test(numbers_are_written_out),
 		cmocka_unit_test(what_does_not_fit_is_cut_off),
 		cmocka_unit_test(settings_are_read_or_refused),
