@@ -304,11 +304,11 @@ void hak_magazine_visit(const struct hak_magazines *magazines, hak_cached_visito
 
 	for (unsigned class_idx = 1; class_idx <= HAK_CLASS_COUNT; class_idx++) {
 		size_t count = hak_magazine_count(magazines, class_idx);
-		void **first = bottom_of(magazines, class_idx) + 1;
+		void **bottom = bottom_of(magazines, class_idx); /* NULL: never opened */
 
 		/* A copy, since the owner writes slots meanwhile. */
 		for (size_t i = 0; i < count; i++)
-			blocks[i] = __atomic_load_n(&first[i], __ATOMIC_RELAXED);
+			blocks[i] = __atomic_load_n(&bottom[1 + i], __ATOMIC_RELAXED);
 		visitor(context, blocks, (unsigned)count);
 	}
 }
