@@ -134,6 +134,7 @@ static void alignments_are_kept(void **state)
 
 			assert_true(usable >= sizes[i]);
 			waste_is_bounded(sizes[i], alignment, usable);
+			assert_ptr_equal(hak_realloc(block, usable), block);
 			if (sizes[i] != 0)
 				block[0] = block[sizes[i] - 1] = 1;
 			assert_ptr_equal(hak_realloc(block, usable), block);
