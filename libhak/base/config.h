@@ -114,6 +114,9 @@
  * tell us of its end. */
 #define HAK_GIVES_TO_BIRTH 1024
 
+/* Gaps in core dumps, each of which may cost two mappings of the 65,530 that a process may have. */
+#define HAK_DUMP_GAPS_MAX 256
+
 /* Static TLS of the library: glibc keeps 1,664 bytes for all libraries that come by dlopen. */
 #define HAK_TLS_BYTES_MAX 1024
 

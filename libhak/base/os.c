@@ -165,6 +165,15 @@ bool hak_os_return(void *address, size_t bytes)
 	return returned;
 }
 
+bool hak_os_dump(void *address, size_t bytes, bool dumped)
+{
+	int saved_errno = errno;
+	bool advised = madvise(address, bytes, dumped ? MADV_DODUMP : MADV_DONTDUMP) == 0;
+
+	errno = saved_errno;
+	return advised;
+}
+
 uint64_t hak_os_now_ns(void)
 {
 	struct timespec now;

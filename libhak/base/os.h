@@ -46,6 +46,10 @@ bool hak_os_return(void *address, size_t bytes);
  * NUL. Returns its length, 0 where there is nothing to read. */
 size_t hak_os_read_file(const char *path, char *text, size_t text_bytes);
 
+/* Whether core dumps have this memory; all do from their mapping on. A property of mappings: where
+ * neighbours differ in it there are more of them. False: the kernel refused. */
+bool hak_os_dump(void *address, size_t bytes, bool dumped);
+
 /* A clock that costs no system call and is true to some milliseconds. */
 uint64_t hak_os_now_ns(void);
 

@@ -187,6 +187,8 @@ static bool map_memfd(int fd, uint64_t bytes)
 			munmap(start, bytes);
 		return false;
 	}
+	/* It is the daemon's view, megabytes of it, and shared memory is dumped like one's own. */
+	(void)hak_os_dump(start, bytes, false);
 	shared()->mapping = start;
 	return true;
 }

@@ -42,6 +42,7 @@ static struct {
 		size_t bytes;
 		uint64_t freed_ns; /* NOT_STAMPED until purge.c has looked */
 		struct entry *entry;
+		bool is_undumped; /* core dumps leave it out; so it was when purge.c looked */
 	} mappings[HAK_HUGE_CACHE_SLOTS];
 } cache = {.lock = HAK_LOCK_OF(HAK_LOCK_CACHE)};
 
@@ -165,6 +166,8 @@ static struct mapping cache_take(size_t bytes)
 	hak_lock_give(&cache.lock);
 	if (mapping.start == NULL)
 		return mapping;
+	if (mapping.is_undumped)
+		(void)hak_os_dump(mapping.start, mapping.bytes, true);
 	if (mapping.bytes > bytes + bytes / 8) {
 		hak_os_unmap(mapping.start + bytes, mapping.bytes - bytes);
 		mapping.bytes = bytes;
@@ -376,9 +379,16 @@ void *hak_huge_resize(void *block, size_t size)
 void hak_huge_stamp(uint64_t now_ns)
 {
 	hak_lock_take(&cache.lock);
-	for (unsigned i = 0; i < cache.count; i++)
-		if (cache.mappings[i].freed_ns == NOT_STAMPED)
-			cache.mappings[i].freed_ns = now_ns;
+	for (unsigned i = 0; i < cache.count; i++) {
+		struct mapping *mapping = &cache.mappings[i];
+
+		if (mapping->freed_ns != NOT_STAMPED)
+			continue;
+		mapping->freed_ns = now_ns;
+		/* Under the lock, since a mapping that is away would make others map anew; 16 at
+		 * most, and not for each free, which it would cost ten times. */
+		mapping->is_undumped = hak_os_dump(mapping->start, mapping->bytes, false);
+	}
 	hak_lock_give(&cache.lock);
 }
 

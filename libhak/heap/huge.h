@@ -44,7 +44,7 @@ void *hak_huge_resize(void *block, size_t size);
 /* True while freed mappings are kept: purge.c has something to look at. */
 bool hak_huge_has_cached(void);
 
-/* Begins the age of what was freed since the last call. */
+/* Begins the age of what was freed since the last call, and has core dumps leave it out. */
 void hak_huge_stamp(uint64_t now_ns);
 
 /* Unmaps what has been cached since `before_ns` or longer. Returns its bytes. */

@@ -1,7 +1,6 @@
 #include "heap/meta.h"
 
 #include "base/lock.h"
-#include "base/os.h"
 #include "base/report.h"
 #include "heap/region.h"
 
@@ -13,7 +12,6 @@ static struct {
 	void **spare[HAK_META_LOG2_MAX + 1]; /* arrays given back; word 0 links to the next */
 } meta;
 
-#define OPEN_STEP_BYTES ((size_t)64 << 10)
 #define ALIGNMENT ((size_t)64)
 
 static void *take_locked(size_t bytes)
@@ -25,11 +23,10 @@ static void *take_locked(size_t bytes)
 	if (end > hak_region.meta_bytes)
 		return NULL;
 	if (end > hak_region.meta_open_bytes) {
-		size_t open = (end + OPEN_STEP_BYTES - 1) & ~(OPEN_STEP_BYTES - 1);
+		size_t open = (end + HAK_META_STEP_BYTES - 1) & ~(HAK_META_STEP_BYTES - 1);
 
-		if (!hak_os_open(hak_region.meta_end - open, open - hak_region.meta_open_bytes))
+		if (!hak_region_open_meta(open))
 			return NULL;
-		hak_region.meta_open_bytes = open;
 	}
 	atomic_store_explicit(&meta.used_bytes, end, memory_order_relaxed);
 	return hak_region.meta_end - end;

@@ -4,6 +4,7 @@
 #include "base/lock.h"
 #include "base/os.h"
 #include "base/report.h"
+#include "heap/dump.h"
 #include "heap/meta.h"
 #include "heap/region.h"
 #include "heap/shared.h"
@@ -237,6 +238,7 @@ static uint32_t take_shelved(unsigned unit_count, unsigned unit_alignment, bool 
 			    carve(superslab, unit_count, unit_alignment, &bit, zeroed)) {
 				if (shelf == SHELF_RETURNED)
 					count_opened();
+				hak_dump_note_used(index, shelf == SHELF_RETURNED);
 				reshelve(superslab, index);
 				return index * (uint32_t)HAK_SUPERSLAB_UNITS + bit;
 			}
@@ -314,6 +316,8 @@ void hak_pool_give(uint32_t unit, unsigned unit_count)
 	*word |= mask;
 	pool.counts.free_touched_unit_count += unit_count;
 	reshelve(superslab, index);
+	if (superslab->shelf == SHELF_EMPTY)
+		hak_dump_note_empty(index, superslab->empty_since_ns);
 	hak_lock_give(&pool_lock);
 }
 
@@ -356,6 +360,7 @@ static void note_returned(struct superslab *superslab, uint32_t index)
 	shelf_add(SHELF_RETURNED, index);
 	superslab->shelf = SHELF_RETURNED;
 	pool.counts.open_count--;
+	hak_dump_note_returned(index);
 }
 
 bool hak_pool_claim_empty(uint64_t before_ns, struct hak_pool_claim *claim)
@@ -473,7 +478,8 @@ bool hak_pool_is_valid(void)
 			touched += (uint64_t)__builtin_popcountl(superslab->free[i] &
 								 ~superslab->untouched[i]);
 	}
-	valid = valid && pool.counts.open_count <= hak_region.superslab_count &&
+	valid = valid && hak_dump_is_valid() &&
+		pool.counts.open_count <= hak_region.superslab_count &&
 		pool.counts.free_touched_unit_count == touched;
 	hak_lock_give(&pool_lock);
 	return valid;

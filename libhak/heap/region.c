@@ -21,14 +21,11 @@ static_assert(HAK_REGION_BYTES_MIN >= HAK_SUPERSLAB_BYTES, "one SuperSlab at lea
 #define CLASS_BYTES (HAK_SUPERSLAB_UNITS)
 #define SLAB_BYTES ((size_t)HAK_SUPERSLAB_UNITS * HAK_SLAB_DESCRIPTOR_BYTES)
 
-/* What birth opens of meta.h's share, in one go with the slab descriptors beside it. */
-#define META_BORN_BYTES ((size_t)64 << 10)
-
 /* meta.h's share of the reservation: magazines, depots and huge entries, not proportional to the
  * heap. A sixteenth of the region is far more than they can fill. */
 #define META_SHARE 16
 
-static_assert(HAK_REGION_BYTES_MIN / META_SHARE >= META_BORN_BYTES, "meta has what birth opens");
+static_assert(HAK_REGION_BYTES_MIN / META_SHARE >= 2 * HAK_META_STEP_BYTES, "room to open ahead");
 
 static size_t round_up(size_t bytes, size_t grain)
 {
@@ -48,6 +45,9 @@ static void reserve(uint32_t superslab_count)
 
 	if (start == NULL)
 		return;
+	/* gcore reads every mapping that it is not told to leave out, without access or not, and
+	 * would write all of this as zeroes. Where the kernel refuses, it does. */
+	(void)hak_os_dump(start, table_bytes + region_bytes, false);
 	char *base = start + table_bytes;
 
 	hak_region.base = (uintptr_t)base;
@@ -74,34 +74,91 @@ static size_t wanted_bytes(void)
 	return bytes;
 }
 
-/* Opens one table for the row of SuperSlabs that begins at `first`. With pages of 64 KiB a row of
- * class bytes is part of a page: round outwards. */
-static bool open_row(uintptr_t table, size_t bytes_each, uint32_t first)
+/* Core dumps have what is open of a part, and the step behind it. So a step that opens moves two
+ * borders between mappings, and needs no mapping more at any moment: a process may be at its
+ * vm.max_map_count. Where the kernel refuses, memory that dumps lack is memory still. */
+static void dump_ahead(void *from, void *to)
 {
-	size_t page_bytes = hak_os_page_bytes();
-	size_t from = first * bytes_each & ~(page_bytes - 1);
-	size_t to = round_up((first + ROW_SUPERSLABS) * bytes_each, page_bytes);
+	if (to > from)
+		(void)hak_os_dump(from, (size_t)((char *)to - (char *)from), true);
+}
 
-	return hak_os_open((void *)(table + from), to - from);
+static char *least(char *a, char *b)
+{
+	return a < b ? a : b;
+}
+
+/* One of the two tables: where it begins and ends, and its bytes for one SuperSlab. */
+struct table {
+	char *start;
+	char *end;
+	size_t bytes_each;
+};
+
+static struct table slab_table(void)
+{
+	return (struct table){.start = hak_region.slab_descriptors,
+			      .end = (char *)(uintptr_t)hak_region.class_of_unit,
+			      .bytes_each = SLAB_BYTES};
+}
+
+static struct table class_table(void)
+{
+	return (struct table){.start = (char *)(uintptr_t)hak_region.class_of_unit,
+			      .end = (char *)hak_region.base,
+			      .bytes_each = CLASS_BYTES};
+}
+
+/* Where the row of SuperSlabs that begins at `first` ends in a table. With pages of 64 KiB a row of
+ * class bytes is part of a page: rounded up, the next row begins before it. */
+static char *row_end(const struct table *table, uint32_t first)
+{
+	size_t bytes = round_up((first + ROW_SUPERSLABS) * table->bytes_each, hak_os_page_bytes());
+
+	return least(table->start + bytes, table->end);
+}
+
+static bool open_row(struct table table, uint32_t first)
+{
+	char *end = row_end(&table, first);
+	char *from = first == 0 ? table.start : row_end(&table, first - ROW_SUPERSLABS);
+
+	dump_ahead(first == 0 ? from : end, row_end(&table, first + ROW_SUPERSLABS));
+	return from == end || hak_os_open(from, (size_t)(end - from));
 }
 
 /* What was opened before a failure stays open: opening again is harmless. */
 static bool open_tables(uint32_t first)
 {
-	return open_row((uintptr_t)hak_region.slab_descriptors, SLAB_BYTES, first) &&
-	       open_row((uintptr_t)hak_region.class_of_unit, CLASS_BYTES, first);
+	return open_row(slab_table(), first) && open_row(class_table(), first);
 }
 
 /* What the first malloc of any process needs: one call for two neighbours. */
 static bool open_first(void)
 {
-	char *start = hak_region.meta_end - META_BORN_BYTES;
-	size_t row_bytes = round_up(ROW_SUPERSLABS * SLAB_BYTES, hak_os_page_bytes());
+	struct table slabs = slab_table();
+	char *start = hak_region.meta_end - HAK_META_STEP_BYTES;
 
-	if (!hak_os_open(start, META_BORN_BYTES + row_bytes) ||
-	    !open_row((uintptr_t)hak_region.class_of_unit, CLASS_BYTES, 0))
+	dump_ahead(start - HAK_META_STEP_BYTES, row_end(&slabs, ROW_SUPERSLABS));
+	if (!hak_os_open(start, (size_t)(row_end(&slabs, 0) - start)) ||
+	    !open_row(class_table(), 0))
 		return false;
-	hak_region.meta_open_bytes = META_BORN_BYTES;
+	dump_ahead((char *)hak_region.base, (char *)hak_region.base + HAK_SUPERSLAB_BYTES);
+	hak_region.meta_open_bytes = HAK_META_STEP_BYTES;
+	return true;
+}
+
+bool hak_region_open_meta(size_t bytes)
+{
+	char *start = hak_region.meta_end - bytes;
+	size_t ahead_bytes = HAK_META_STEP_BYTES;
+
+	if (bytes + ahead_bytes > hak_region.meta_bytes)
+		ahead_bytes = hak_region.meta_bytes - bytes;
+	dump_ahead(start - ahead_bytes, hak_region.meta_end - hak_region.meta_open_bytes);
+	if (!hak_os_open(start, bytes - hak_region.meta_open_bytes))
+		return false;
+	hak_region.meta_open_bytes = bytes;
 	return true;
 }
 
@@ -135,8 +192,12 @@ bool hak_region_open_next(uint32_t *index)
 	/* The first row was opened at birth. */
 	if (next != 0 && next % ROW_SUPERSLABS == 0 && !open_tables(next))
 		return false;
-	if (!hak_os_open((char *)hak_region.base + (size_t)next * HAK_SUPERSLAB_BYTES,
-			 HAK_SUPERSLAB_BYTES))
+	char *start = (char *)hak_region.base + (size_t)next * HAK_SUPERSLAB_BYTES;
+	char *end = start + HAK_SUPERSLAB_BYTES;
+
+	if (next + 1 < hak_region.superslab_count_max)
+		dump_ahead(end, end + HAK_SUPERSLAB_BYTES);
+	if (!hak_os_open(start, HAK_SUPERSLAB_BYTES))
 		return false;
 	hak_region.superslab_count = next + 1;
 	/* relaxed: mprotect(2) has opened the memory for all threads before; who holds a block from

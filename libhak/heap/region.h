@@ -8,7 +8,8 @@
  * Memory opens as one growing part of each, a SuperSlab at a time in the region and a row of
  * SuperSlabs at a time in the tables, so the number of mappings stays constant. meta.h's share
  * grows downwards, so that what a small process needs of it and of the descriptors lies side by
- * side. Nothing in the region is ever unmapped: a foreign mapping there would look like ours.
+ * side. Core dumps have what is open, and one step of each part that is not (region.c). Nothing in
+ * the region is ever unmapped: a foreign mapping there would look like ours.
  *
  * Class bytes say what each unit is: HAK_CLASS_NONE, a class_idx, HAK_CLASS_RUN_HEAD or _TAIL. Any
  * thread may read those and the descriptors of any unit of the open prefix, even for a pointer that
@@ -23,6 +24,9 @@
 #include "base/config.h"
 
 #include <stdatomic.h>
+
+/* meta.h's share opens by so much at a time. */
+#define HAK_META_STEP_BYTES ((size_t)64 << 10)
 
 struct hak_region {
 	uintptr_t base;
@@ -51,6 +55,10 @@ HAK_INLINE bool hak_region_is_born(void)
 
 /* Opens the next SuperSlab and its tables. Writes its index. False: no memory, or region full. */
 bool hak_region_open_next(uint32_t *index);
+
+/* Opens more of meta.h's share, so that `bytes` (a multiple of HAK_META_STEP_BYTES) of it are open.
+ * Under meta.h's lock. False: no memory. */
+bool hak_region_open_meta(size_t bytes);
 
 /* Bytes of the tables that are open: what the heap's own book-keeping may hold at most. */
 size_t hak_region_table_bytes(void);

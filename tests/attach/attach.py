@@ -130,6 +130,17 @@ def resident(pid):
         return int(statm.read().split()[1]) * resource.getpagesize()
 
 
+def vm_flags(pid, name):
+    """The kernel's flags of the mapping of that name, as in proc(5), smaps."""
+    with open(f"/proc/{pid}/smaps", encoding="ascii") as smaps:
+        of_it = False
+        for line in smaps:
+            if line.startswith("VmFlags:") and of_it:
+                return line.split()[1:]
+            of_it = name in line if "-" in line.split()[0] else of_it
+    raise AssertionError(f"{name} is not mapped")
+
+
 def nearly(told, true, threads):
     """1 %, the caps of all magazines, and 1 MiB."""
     magazines = threads * 56 * (64 << 10)
@@ -170,6 +181,7 @@ class Cases:
             there = resident(page.pid)
             assert abs(total - there) < there / 20, f"told {total}, resident {there}"
             assert daemon.accept(0) is None
+            assert "dd" in vm_flags(page.pid, "/memfd:hak"), "core dumps have the shared page"
             program.go()
             program.ends()
             daemon.end()

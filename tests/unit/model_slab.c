@@ -56,6 +56,11 @@ bool hak_os_open(void *address, size_t bytes)
 	return mprotect(address, bytes, PROT_READ | PROT_WRITE) == 0;
 }
 
+bool hak_os_dump(void *address, size_t bytes, bool dumped)
+{
+	return madvise(address, bytes, dumped ? MADV_DODUMP : MADV_DONTDUMP) == 0;
+}
+
 /* Nothing is purged here, so nobody waits for it. */
 void hak_os_yield(void)
 {
