@@ -7,6 +7,7 @@
 #include "base/names.h"
 #include "base/os.h"
 #include "calls/malloc.h"
+#include "base/probe.h"
 #include "base/size_class.h"
 
 #include <errno.h>
@@ -88,6 +89,7 @@ HAK_EXPORT void *hak_pvalloc(size_t size)
 	size_t page_bytes = hak_os_page_bytes();
 
 	if (size > PTRDIFF_MAX) {
+		HAK_PROBE(out_of_memory, size);
 		errno = ENOMEM;
 		return NULL;
 	}

@@ -3,6 +3,7 @@
 #include "base/names.h"
 
 #include "base/forward.h"
+#include "base/probe.h"
 #include "base/size_class.h"
 #include "heap/budget.h"
 #include "heap/huge.h"
@@ -29,8 +30,10 @@ static void *refill_from_reserve(unsigned class_idx, size_t size)
 	}
 	while (block == NULL && hak_malloc_relieve(size))
 		block = hak_thread_take(class_idx);
-	if (block == NULL)
+	if (block == NULL) {
+		HAK_PROBE(out_of_memory, size);
 		errno = ENOMEM;
+	}
 	return block;
 }
 
@@ -80,8 +83,10 @@ void *hak_malloc_large(size_t size, size_t alignment, bool *zeroed)
 			hak_thread_leave(thread);
 		} while (hak_unlikely(block == NULL) && hak_malloc_relieve(size));
 	}
-	if (hak_unlikely(block == NULL))
+	if (hak_unlikely(block == NULL)) {
+		HAK_PROBE(out_of_memory, size);
 		errno = ENOMEM;
+	}
 	return block;
 }
 

@@ -2,6 +2,7 @@
 
 #include "base/os.h"
 #include "base/sandbox.h"
+#include "base/probe.h"
 #include "base/settings.h"
 #include "heap/huge.h"
 #include "heap/pool.h"
@@ -267,7 +268,10 @@ void hak_attach_finish(void)
 {
 	int saved_errno = errno;
 
-	if (!send_hello())
+	bool is_sent = send_hello();
+
+	HAK_PROBE(registration, shared()->mapping, is_sent);
+	if (!is_sent)
 		hak_pool_publish(NULL);
 	close_fd(&page_fd);
 	close_fd(&socket_fd);

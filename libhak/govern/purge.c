@@ -2,6 +2,7 @@
 
 #include "base/os.h"
 #include "base/settings.h"
+#include "base/probe.h"
 #include "heap/depot.h"
 #include "heap/hole.h"
 #include "heap/huge.h"
@@ -22,6 +23,8 @@ static _Atomic uint64_t returned_bytes;
 
 static void note_returned(size_t bytes)
 {
+	if (bytes != 0)
+		HAK_PROBE(purge, bytes);
 	atomic_fetch_add_explicit(&returned_bytes, bytes, memory_order_relaxed);
 }
 
@@ -163,5 +166,9 @@ bool hak_purge_trim(struct hak_purge_trim *trim)
 	if (!trim->is_begun)
 		let_go(trim);
 	/* Free units first: they are the most for a system call. */
-	return !is_satisfied(trim) && (trim_units(trim) || trim_holes(trim)) && !is_satisfied(trim);
+	bool more = !is_satisfied(trim) && (trim_units(trim) || trim_holes(trim)) &&
+		    !is_satisfied(trim);
+
+	HAK_PROBE(trim, trim->released_bytes, trim->target_bytes, more);
+	return more;
 }

@@ -3,6 +3,7 @@
 #include "base/lock.h"
 #include "base/memory.h"
 #include "base/os.h"
+#include "base/probe.h"
 #include "base/report.h"
 #include "base/settings.h"
 #include "heap/budget.h"
@@ -119,6 +120,7 @@ static void give_entry(struct entry *entry)
 static void unmap(const struct mapping *mapping)
 {
 	hak_os_unmap(mapping->start, mapping->bytes);
+	HAK_PROBE(huge_unmap, mapping->start, mapping->bytes);
 	give_entry(mapping->entry);
 }
 
@@ -179,6 +181,8 @@ static struct mapping cache_take(size_t bytes)
 			grown = hak_os_remap(mapping.start, mapping.bytes, bytes);
 		if (grown == NULL)
 			unmap(&mapping);
+		else
+			HAK_PROBE(huge_resize, mapping.start, grown, mapping.bytes, bytes);
 		mapping.start = grown;
 		mapping.bytes = bytes;
 	}
@@ -285,6 +289,8 @@ static struct mapping take_fresh(size_t bytes, size_t alignment)
 		mapping.start = map_aligned(bytes, alignment);
 	if (mapping.start == NULL)
 		give_entry(mapping.entry);
+	else
+		HAK_PROBE(huge_map, mapping.start, bytes);
 	return mapping;
 }
 
@@ -365,8 +371,10 @@ void *hak_huge_resize(void *block, size_t size)
 		return NULL;
 	if (bytes > entry->map_bytes || bytes < entry->map_bytes - entry->map_bytes / 8) {
 		moved = remap(entry, block, bytes);
-		if (moved != NULL)
+		if (moved != NULL) {
+			HAK_PROBE(huge_resize, block, moved, entry->map_bytes, bytes);
 			entry->map_bytes = bytes;
+		}
 	}
 	if (moved != NULL) {
 		entry->address = (uintptr_t)moved;

@@ -1,6 +1,7 @@
 #include "heap/magazine.h"
 
 #include "base/random.h"
+#include "base/probe.h"
 #include "base/report.h"
 #include "base/size_class.h"
 #include "heap/budget.h"
@@ -233,6 +234,7 @@ void *hak_magazine_refill(struct hak_magazines *magazines, unsigned class_idx)
 			reverse(first, count);
 	}
 	set_top(magazines, class_idx, first + count - 1);
+	HAK_PROBE(refill, class_idx, count);
 	return first[count - 1];
 }
 
@@ -254,6 +256,7 @@ void hak_magazine_flush(struct hak_magazines *magazines, unsigned class_idx, voi
 		count -= leaving;
 		memmove(first, first + leaving, count * sizeof *first);
 		top = first + count;
+		HAK_PROBE(flush, class_idx, leaving);
 	}
 	*top = block;
 	set_top(magazines, class_idx, top + 1);

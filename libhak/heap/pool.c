@@ -3,6 +3,7 @@
 #include "base/bitmap.h"
 #include "base/lock.h"
 #include "base/os.h"
+#include "base/probe.h"
 #include "base/report.h"
 #include "heap/dump.h"
 #include "heap/meta.h"
@@ -68,6 +69,11 @@ static struct superslab **row_of(uint32_t index)
 static struct superslab *superslab_at(uint32_t index)
 {
 	return &(*row_of(index))[index % ROW_SUPERSLABS];
+}
+
+static char *address_of(uint32_t index)
+{
+	return hak_region_address(index * (uint32_t)HAK_SUPERSLAB_UNITS);
 }
 
 /* A shelf's word with the bit of this SuperSlab; its bit number is index % HAK_WORD_BITS. */
@@ -212,8 +218,9 @@ static unsigned shelf_to_begin(unsigned unit_count)
 	return unit_count < 32 ? SHELF_17 : unit_count < HAK_WORD_BITS ? SHELF_32 : SHELF_64;
 }
 
-static void count_opened(void)
+static void count_opened(uint32_t index)
 {
+	HAK_PROBE(superslab_open, address_of(index));
 	pool.counts.opened_total++;
 	pool.counts.open_count++;
 	if (pool.counts.open_count > pool.counts.peak_count)
@@ -237,7 +244,7 @@ static uint32_t take_shelved(unsigned unit_count, unsigned unit_alignment, bool 
 			if (superslab->longest >= unit_count &&
 			    carve(superslab, unit_count, unit_alignment, &bit, zeroed)) {
 				if (shelf == SHELF_RETURNED)
-					count_opened();
+					count_opened(index);
 				hak_dump_note_used(index, shelf == SHELF_RETURNED);
 				reshelve(superslab, index);
 				return index * (uint32_t)HAK_SUPERSLAB_UNITS + bit;
@@ -279,7 +286,7 @@ static bool open_superslab(void)
 	}
 	pool.group_count = index / GROUP_SUPERSLABS + 1;
 	reshelve(superslab, index);
-	count_opened();
+	count_opened(index);
 	return true;
 }
 
@@ -361,6 +368,7 @@ static void note_returned(struct superslab *superslab, uint32_t index)
 	superslab->shelf = SHELF_RETURNED;
 	pool.counts.open_count--;
 	hak_dump_note_returned(index);
+	HAK_PROBE(superslab_return, address_of(index));
 }
 
 bool hak_pool_claim_empty(uint64_t before_ns, struct hak_pool_claim *claim)

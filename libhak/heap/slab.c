@@ -5,6 +5,7 @@
 #include "base/os.h"
 #include "base/misuse.h"
 #include "base/random.h"
+#include "base/probe.h"
 #include "base/report.h"
 #include "base/size_class.h"
 #include "heap/region.h"
@@ -76,6 +77,7 @@ static void retire(uint32_t unit, uint64_t last)
 	unsigned class_idx = hak_control_class(last);
 	unsigned unit_count = hak_size_classes[class_idx].unit_count;
 
+	HAK_PROBE(slab_give, class_idx, hak_region_address(unit));
 	hak_tally_add_slabs(class_idx, -1);
 	hak_tally_add_touched(class_idx, -(int64_t)high_water_of(slab));
 	forget_returned(slab, UINT64_MAX);
@@ -205,6 +207,7 @@ static uint32_t lease_new(unsigned class_idx)
 			      hak_control_next(last, HAK_CONTROL_SLAB | HAK_CONTROL_LEASED,
 					       class_idx, size_class->block_count),
 			      memory_order_release);
+	HAK_PROBE(slab_take, class_idx, hak_region_address(unit));
 	return unit;
 }
 
