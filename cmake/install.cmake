@@ -28,6 +28,29 @@ install(
 )
 install(EXPORT hak_targets NAMESPACE hak:: DESTINATION ${package_dir} COMPONENT dev)
 
+# The commands for gdb: to be sourced, and where gdb looks by itself for a library of this name, if
+# hak's prefix is its own. That path has the prefix in it, which --prefix gives later than here.
+install(
+  FILES scripts/gdb/hak.py
+  DESTINATION ${CMAKE_INSTALL_DATADIR}/hak/gdb
+  COMPONENT lib
+)
+install(
+  CODE "
+    set(script \"${PROJECT_SOURCE_DIR}/scripts/gdb/hak.py\")
+    set(library_dir \"${CMAKE_INSTALL_LIBDIR}\")
+    set(data_dir \"${CMAKE_INSTALL_DATADIR}\")
+    cmake_path(ABSOLUTE_PATH library_dir BASE_DIRECTORY \"\${CMAKE_INSTALL_PREFIX}\" NORMALIZE)
+    cmake_path(ABSOLUTE_PATH data_dir BASE_DIRECTORY \"\${CMAKE_INSTALL_PREFIX}\" NORMALIZE)
+    file(
+      INSTALL \"\${script}\"
+      DESTINATION \"\${data_dir}/gdb/auto-load\${library_dir}\"
+      RENAME \"libhak.so.${PROJECT_VERSION}-gdb.py\"
+    )
+  "
+  COMPONENT lib
+)
+
 configure_package_config_file(
   cmake/hakConfig.cmake.in ${PROJECT_BINARY_DIR}/hakConfig.cmake
   INSTALL_DESTINATION ${package_dir}

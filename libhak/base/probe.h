@@ -17,7 +17,8 @@
 #endif
 #endif
 
-/* HAK_PROBE(name, ...): up to four numbers or pointers. Without probes they are looked at by the
+/* HAK_PROBE(name, ...): up to four numbers or pointers, of 4 or 8 bytes: gdb 13 does not know the
+ * names of shorter registers. Without probes they are looked at by the
  * compiler, and never computed. */
 #if defined(STAP_PROBEV)
 #define HAK_PROBE(name, ...) STAP_PROBEV(hak, name, __VA_ARGS__)

@@ -270,7 +270,7 @@ void hak_attach_finish(void)
 
 	bool is_sent = send_hello();
 
-	HAK_PROBE(registration, shared()->mapping, is_sent);
+	HAK_PROBE(registration, shared()->mapping, (unsigned)is_sent);
 	if (!is_sent)
 		hak_pool_publish(NULL);
 	close_fd(&page_fd);

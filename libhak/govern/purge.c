@@ -169,6 +169,6 @@ bool hak_purge_trim(struct hak_purge_trim *trim)
 	bool more = !is_satisfied(trim) && (trim_units(trim) || trim_holes(trim)) &&
 		    !is_satisfied(trim);
 
-	HAK_PROBE(trim, trim->released_bytes, trim->target_bytes, more);
+	HAK_PROBE(trim, trim->released_bytes, trim->target_bytes, (unsigned)more);
 	return more;
 }
