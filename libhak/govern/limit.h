@@ -19,7 +19,7 @@ bool hak_limit_relieve(size_t bytes);
  * memory back. */
 void hak_limit_look(uint64_t now_ns);
 
-/* In the child of a fork: whoever was in the callback is gone, unless it was the one that forked. */
+/* In the child of a fork: whoever was in the callback is gone, unless it is the one that forked. */
 void hak_limit_fork_child(void);
 
 #endif

@@ -59,7 +59,7 @@ def _first_difference(one, other):
     return f"{len(other)} bytes in {len(others)} lines and not {len(one)} in {len(lines)}"
 
 
-def complaints(watched, baseline, candidate):
+def complaints(watched, baseline, candidate, stripped=()):
     """All that is wrong with the pair, as sentences; an empty list is a pass."""
     found = []
     for run, how in ((baseline, "with glibc"), (candidate, "with the library")):
@@ -73,7 +73,8 @@ def complaints(watched, baseline, candidate):
     if not baseline.stdout and watched != {"true"}:
         found.append("it printed no result that could be compared")
 
-    without = sorted({image.name for image in candidate.images if not image.mapped})
+    without = sorted({image.name for image in candidate.images if not image.mapped} -
+                     set(stripped))
     if without:
         found.append("the library was not mapped in " + ", ".join(without))
     unseen = sorted(watched - {image.name for image in candidate.images if image.mapped})
@@ -145,4 +146,4 @@ def hold(program, size, library, scratch, *, extra=None):
         baseline = once(program, size, scratch, preload=glibc(), library=library)
         candidate = once(program, size, scratch, preload=library, library=library, extra=extra)
     return Trial(baseline, candidate,
-                 complaints(program.image_names(), baseline, candidate))
+                 complaints(program.image_names(), baseline, candidate, program.stripped))

@@ -152,7 +152,7 @@ static void what_is_empty_is_left_out(void **state)
 	hak_dump_note_used(19, false);
 	hak_dump_note_empty(19, hak_os_now_ns());
 	assert_true(hak_dump_has(19));
-	hak_dump_note_empty(19, hak_os_now_ns() + 2 * HAK_DECAY_NS);
+	hak_dump_note_empty(19, hak_os_now_ns() + 2 * ((uint64_t)1000000000));
 	assert_false(hak_dump_has(19));
 	/* Until then what goes back is left out all the same. */
 	hak_dump_note_empty(20, hak_os_now_ns());
