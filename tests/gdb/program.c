@@ -82,12 +82,41 @@ static void wait_for_word(void)
 		abort();
 }
 
+/* A quarter of the bytes in each size; the first word of a block is the list of them. */
+static void **take_many(size_t bytes)
+{
+	static const size_t sizes[] = {64, 1024, 16384, 65536};
+	void **last = NULL;
+
+	for (size_t i = 0; i < 4; i++) {
+		for (size_t rest = bytes / 4; rest >= sizes[i]; rest -= sizes[i]) {
+			void **block = take(sizes[i]);
+
+			*block = last;
+			last = block;
+		}
+	}
+	return last;
+}
+
+static void free_many(void **block)
+{
+	while (block != NULL) {
+		void **next = *block;
+
+		free(block);
+		block = next;
+	}
+}
+
 static void hold_blocks(void)
 {
 	void *batch[24];
 	pthread_t thread;
 	char *block;
 
+	/* Some SuperSlabs are empty, most of each of the others is free. */
+	free_many(take_many((size_t)16 << 20));
 	block = take(100);
 	say("live", block);
 	say("interior", block + 7);
@@ -116,33 +145,6 @@ static void hold_blocks(void)
 	say("static", (const void *)(uintptr_t)&pool);
 	say_stats();
 	wait_for_word();
-}
-
-/* A quarter of the bytes in each size; the first word of a block is the list of them. */
-static void **take_many(size_t bytes)
-{
-	static const size_t sizes[] = {64, 1024, 16384, 65536};
-	void **last = NULL;
-
-	for (size_t i = 0; i < 4; i++) {
-		for (size_t rest = bytes / 4; rest >= sizes[i]; rest -= sizes[i]) {
-			void **block = take(sizes[i]);
-
-			*block = last;
-			last = block;
-		}
-	}
-	return last;
-}
-
-static void free_many(void **block)
-{
-	while (block != NULL) {
-		void **next = *block;
-
-		free(block);
-		block = next;
-	}
 }
 
 /* Slow paths, as a program that lives has them; so many times a millisecond. */
