@@ -20,6 +20,9 @@ void *hak_malloc_class(unsigned class_idx, size_t size);
  * is not, or there is none to be made. Outside the gate. init.c says who that is. */
 extern HAK_HIDDEN bool (*const hak_malloc_relieve)(size_t size);
 
+/* True once realloc has left a small block longer than its size asks for. */
+bool hak_realloc_has_kept(void);
+
 /* A product of sizes; SIZE_MAX, which no allocation grants, where it overflows. */
 size_t hak_malloc_product(size_t count, size_t size);
 

@@ -8,6 +8,7 @@
 #include "heap/thread.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <string.h>
 
 HAK_EXPORT size_t hak_malloc_usable_size(const void *block)
@@ -62,8 +63,36 @@ static void *resize(void *block, struct hak_extent extent, size_t size)
 	return resized;
 }
 
+/* Rare: a small block was left where it is, longer than its size asks for. */
+static _Atomic bool kept_any;
+
+bool hak_realloc_has_kept(void)
+{
+	return atomic_load_explicit(&kept_any, memory_order_relaxed);
+}
+
+/* Where there is no memory for a smaller block, the old one serves: who shrinks expects no failure,
+ * as glibc has none there. Runs and mappings give back what they can. */
+static void *keep(void *block, struct hak_extent extent, size_t size)
+{
+	struct hak_thread *thread = hak_thread_enter();
+	bool shrunk = false;
+
+	if (extent.kind == HAK_EXTENT_RUN) {
+		hak_run_shrink(block, size);
+		shrunk = true;
+	} else if (extent.kind == HAK_EXTENT_HUGE) {
+		shrunk = hak_huge_resize(block, size == 0 ? 1 : size) != NULL;
+	}
+	hak_thread_leave(thread);
+	if (!shrunk)
+		atomic_store_explicit(&kept_any, true, memory_order_relaxed);
+	return block;
+}
+
 HAK_EXPORT void *hak_realloc(void *block, size_t size)
 {
+	int saved_errno = errno;
 	void *moved;
 
 	if (block == NULL)
@@ -80,6 +109,10 @@ HAK_EXPORT void *hak_realloc(void *block, size_t size)
 	if (moved != NULL)
 		return moved;
 	moved = hak_malloc(size);
+	if (hak_unlikely(moved == NULL) && size < extent.bytes) {
+		errno = saved_errno;
+		return keep(block, extent, size);
+	}
 	if (moved == NULL)
 		return NULL;
 	memcpy(moved, block, size < extent.bytes ? size : extent.bytes);

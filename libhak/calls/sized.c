@@ -6,6 +6,7 @@
 #include "base/size_class.h"
 #include "calls/aligned.h"
 #include "calls/extent.h"
+#include "calls/malloc.h"
 #include "heap/region.h"
 #include "heap/run.h"
 
@@ -43,6 +44,8 @@ static bool large_fits(const struct hak_extent *extent, size_t size)
  * size. */
 static bool fits(const struct hak_extent *extent, size_t size)
 {
+	if (hak_unlikely(hak_realloc_has_kept()) && size <= extent->bytes)
+		return true;
 	switch (extent->kind) {
 	case HAK_EXTENT_SMALL:
 		return size <= extent->bytes &&

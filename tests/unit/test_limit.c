@@ -89,6 +89,33 @@ static void a_block_that_cannot_grow_stays_as_it_was(void **state)
 	free_all();
 }
 
+/* From one kind to the next, with no memory for another block. */
+static void a_block_can_always_shrink(void **state)
+{
+	static const size_t sizes[][2] = {
+		{8000000, 500000}, {3000000, 100}, {900000, 20000}, {500000, 100}, {30000, 4000}};
+
+	(void)state;
+	for (size_t i = 0; i < UNIT_COUNT(sizes); i++) {
+		char *block = hak_malloc(sizes[i][0]);
+		size_t size = sizes[i][1];
+
+		memset(block, 7, sizes[i][0]);
+		assert_int_equal(hak_budget_set(0, BUDGET), 0);
+		fill(size);
+		errno = 77;
+		assert_ptr_equal(hak_realloc(block, size), block);
+		assert_int_equal(errno, 77);
+		assert_true(hak_malloc_usable_size(block) >= size);
+		if (sizes[i][0] > HAK_SMALL_BYTES_MAX)
+			assert_true(hak_malloc_usable_size(block) < size + HAK_UNIT_BYTES);
+		assert_true(block[0] == 7 && block[size - 1] == 7);
+		hak_free_sized(block, size);
+		hak_budget_set(0, 0);
+		free_all();
+	}
+}
+
 static void what_is_cached_goes_first(void **state)
 {
 	void *huge;
@@ -356,6 +383,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_kind_of_block_ends_at_the_budget),
 		cmocka_unit_test(a_block_that_cannot_grow_stays_as_it_was),
+		cmocka_unit_test(a_block_can_always_shrink),
 		cmocka_unit_test(what_is_cached_goes_first),
 		cmocka_unit_test(what_lies_in_depots_goes_too),
 		cmocka_unit_test(lowering_it_takes_nothing_away),
