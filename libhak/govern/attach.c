@@ -65,7 +65,7 @@ bool hak_attach_is_due(uint64_t now_ns)
 		first = now_ns;
 		atomic_store_explicit(&first_ns, first, memory_order_relaxed);
 	}
-	return now_ns - first >= AGE_NS || heap_bytes() >= HEAP_BYTES;
+	return now_ns >= first + AGE_NS || heap_bytes() >= HEAP_BYTES;
 }
 
 static void set_next_try(uint64_t now_ns)
@@ -291,7 +291,9 @@ bool hak_attach_is_orphan(unsigned char *page, uint64_t now_ns)
 		try_count = 0;
 		return false;
 	}
-	return now_ns - seen_ns >= ORPHAN_NS &&
+	/* Who looked at the clock before another thread saw the counter comes late: its time lies
+	 * before seen_ns. */
+	return now_ns >= seen_ns + ORPHAN_NS &&
 	       now_ns >= atomic_load_explicit(&next_try_ns, memory_order_relaxed);
 }
 

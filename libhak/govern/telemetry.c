@@ -197,7 +197,8 @@ static bool is_due(unsigned char *page, uint64_t now_ns)
 {
 	if (page == NULL)
 		return hak_attach_is_due(now_ns);
-	return now_ns - atomic_load_explicit(&published_ns, memory_order_relaxed) >= INTERVAL_NS ||
+	/* now_ns may lie before it: another thread has published since this one read the clock. */
+	return now_ns >= atomic_load_explicit(&published_ns, memory_order_relaxed) + INTERVAL_NS ||
 	       hak_telemetry_is_urgent();
 }
 
