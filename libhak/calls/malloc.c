@@ -19,15 +19,13 @@
  * the budget that refused, what else makes room under that. */
 static void *refill_from_reserve(unsigned class_idx, size_t size)
 {
-	void *block = NULL;
 	struct hak_thread *thread = hak_thread_enter();
-	bool any = hak_huge_purge(UINT64_MAX) != 0;
+	void *block;
 
+	hak_huge_make_room();
 	hak_thread_leave(thread);
-	if (any) {
-		hak_budget_measure_anew();
-		block = hak_thread_take(class_idx);
-	}
+	hak_budget_measure_anew();
+	block = hak_thread_take(class_idx);
 	while (block == NULL && hak_malloc_relieve(size))
 		block = hak_thread_take(class_idx);
 	if (block == NULL) {

@@ -123,8 +123,11 @@ static void let_go(struct hak_purge_trim *trim)
 
 	note_returned(bytes);
 	release(trim, bytes);
+	/* On their way from depots to slabs blocks are out of reach. */
+	hak_pool_note_away(true);
 	hak_thread_shed();
 	hak_depot_drain();
+	hak_pool_note_away(false);
 	trim->is_begun = true;
 }
 

@@ -38,6 +38,7 @@ static struct {
 	struct hak_lock lock;
 	unsigned count;
 	_Atomic size_t bytes;
+	_Atomic unsigned leaving_count; /* evicted, and not unmapped yet */
 	struct mapping {
 		char *start;
 		size_t bytes;
@@ -124,6 +125,13 @@ static void unmap(const struct mapping *mapping)
 	give_entry(mapping->entry);
 }
 
+static void unmap_evicted(const struct mapping *mapping)
+{
+	unmap(mapping);
+	/* release: pairs with the acquire in hak_huge_make_room() */
+	atomic_fetch_sub_explicit(&cache.leaving_count, 1, memory_order_release);
+}
+
 static void cache_remove_locked(unsigned i)
 {
 	size_t have = atomic_load_explicit(&cache.bytes, memory_order_relaxed);
@@ -203,6 +211,7 @@ static struct mapping cache_evict_locked(uint64_t before_ns)
 	if (cache.mappings[oldest].freed_ns <= before_ns) {
 		evicted = cache.mappings[oldest];
 		cache_remove_locked(oldest);
+		atomic_fetch_add_explicit(&cache.leaving_count, 1, memory_order_relaxed);
 	}
 	return evicted;
 }
@@ -250,7 +259,7 @@ static void cache_put(struct mapping mapping)
 		}
 		hak_lock_give(&cache.lock);
 		if (evicted.start != NULL)
-			unmap(&evicted);
+			unmap_evicted(&evicted);
 	} while (!kept);
 }
 
@@ -285,8 +294,10 @@ static struct mapping take_fresh(size_t bytes, size_t alignment)
 	if (mapping.entry == NULL)
 		return mapping;
 	mapping.start = map_aligned(bytes, alignment);
-	if (mapping.start == NULL && hak_huge_purge(UINT64_MAX) != 0)
+	if (mapping.start == NULL) {
+		hak_huge_make_room();
 		mapping.start = map_aligned(bytes, alignment);
+	}
 	if (mapping.start == NULL)
 		give_entry(mapping.entry);
 	else
@@ -356,8 +367,10 @@ static void *remap(const struct entry *entry, void *block, size_t bytes)
 	if (bytes > entry->map_bytes && !hak_budget_allows(bytes))
 		return NULL;
 	moved = hak_os_remap(block, entry->map_bytes, bytes);
-	if (moved == NULL && hak_huge_purge(UINT64_MAX) != 0)
+	if (moved == NULL) {
+		hak_huge_make_room();
 		moved = hak_os_remap(block, entry->map_bytes, bytes);
+	}
 	return moved;
 }
 
@@ -416,10 +429,29 @@ size_t hak_huge_purge(uint64_t before_ns)
 		hak_lock_give(&cache.lock);
 		if (evicted.start == NULL)
 			break;
-		unmap(&evicted);
+		unmap_evicted(&evicted);
 		bytes += evicted.bytes;
 	}
 	return bytes;
+}
+
+/* The most looks at what other threads are unmapping: a system call each, of which the memory of 64
+ * MiB takes some milliseconds. */
+#define LOOKS_MAX 1000
+
+void hak_huge_make_room(void)
+{
+	unsigned leaving;
+
+	(void)hak_huge_purge(UINT64_MAX);
+	/* What others have evicted counts as memory until they have unmapped it. acquire: pairs
+	 * with the release in unmap_evicted() */
+	for (unsigned look = 0; look < LOOKS_MAX; look++) {
+		leaving = atomic_load_explicit(&cache.leaving_count, memory_order_acquire);
+		if (leaving == 0)
+			break;
+		hak_os_yield();
+	}
 }
 
 void hak_huge_count(struct hak_huge_counts *counts)

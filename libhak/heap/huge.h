@@ -50,6 +50,10 @@ void hak_huge_stamp(uint64_t now_ns);
 /* Unmaps what has been cached since `before_ns` or longer. Returns its bytes. */
 size_t hak_huge_purge(uint64_t before_ns);
 
+/* The last reserve: unmaps all that is cached, and waits for what other threads are unmapping. It
+ * is worth one more try even where there was nothing: another thread may just have ended. */
+void hak_huge_make_room(void);
+
 void hak_huge_count(struct hak_huge_counts *counts);
 
 /* Entries are in their buckets and add up to the counts, the cache keeps its bounds; exact where no
