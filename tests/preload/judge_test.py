@@ -82,8 +82,9 @@ class RealPrograms(unittest.TestCase):
         self.addCleanup(holder.cleanup)
         self.scratch = Path(holder.name)
 
-    def hold(self, script, watched=("bash",)):
+    def hold(self, script, watched=("bash",), limit_seconds=100):
         program = programs.Program(name="planted", needs=("bash",), watched=watched,
+                                   limit_seconds=limit_seconds,
                                    command=lambda *_: ["bash", "-c", script, LIBRARY])
         result = trial.hold(program, (), LIBRARY, self.scratch)
         self.assertEqual(sorted(path.name for path in self.scratch.iterdir()),
@@ -110,8 +111,8 @@ class RealPrograms(unittest.TestCase):
         self.assertEqual(found, ["the library was not mapped in sleep"])
 
     def test_hang(self):
-        with mock.patch.object(trial, "LIMIT_SECONDS", 1):
-            found = self.hold('echo same; [[ $LD_PRELOAD == "$0" ]] && sleep 1000; exit 0')
+        found = self.hold('echo same; [[ $LD_PRELOAD == "$0" ]] && sleep 1000; exit 0',
+                          limit_seconds=1)
         self.assertIn("with the library it did not end within 1 s", found[0])
 
     def test_a_process_left_behind(self):
@@ -120,8 +121,8 @@ class RealPrograms(unittest.TestCase):
         self.assertIn("with the library it left a process behind", found[0])
 
     def test_stopped_program_counts_as_hanging(self):
-        with mock.patch.object(trial, "LIMIT_SECONDS", 1):
-            found = self.hold('echo same; [[ $LD_PRELOAD == "$0" ]] && kill -STOP $$; exit 0')
+        found = self.hold('echo same; [[ $LD_PRELOAD == "$0" ]] && kill -STOP $$; exit 0',
+                          limit_seconds=1)
         self.assertIn("with the library it did not end within 1 s", found[0])
 
     def test_stop_and_go_on(self):
