@@ -7,14 +7,23 @@
  * freed by another thread than the one that allocated it. At the end all is freed and nothing is
  * live.
  *
- *	stress_shadow [--plant overlap|content|zero] [--sizes MIN END] [THREADS [OPERATIONS [SEED]]]
+ * A race goes by the clock, in rounds of 1 to 8 threads, and disturbs them: at any moment one of
+ * them trims, empties its magazines, has the heap walked or counted, changes the soft budget, or
+ * forks; nothing that is free is left to age, so that every slow path may give memory back. A child
+ * verifies what its thread held, goes on with it by the same shadow, and judges the whole heap, in
+ * which it is alone. So is the parent between two rounds.
  *
- * --sizes keeps to sizes from MIN to below END, so that all threads meet in a few classes.
- * --plant breaks the allocator's promise on purpose, and passes if that is found. A failure prints
- * its seed; with one thread the same seed gives the same operations again.
+ *	stress_shadow [--plant overlap|content|zero] [--sizes MIN END] [THREADS [OPERATIONS [SEED]]]
+ *	stress_shadow --race SECONDS|long [SEED]
+ *
+ * long is $HAK_LONG_SECONDS, or 600. --sizes keeps to sizes from MIN to below END, so that all
+ * threads meet in a few classes. --plant breaks the allocator's promise on purpose, and passes if
+ * that is found. A failure prints its seed; with one thread the same seed gives the same operations
+ * again.
  */
 #include "shadow_map.h"
 #include "stress.h"
+#include "structures.h"
 
 #include <hak/hak.h>
 
@@ -24,6 +33,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define THREADS_MAX 64
@@ -31,6 +44,13 @@
 #define MAILBOXES 256
 #define LIVE_BYTES_MAX ((size_t)128 << 20)
 #define PLANT_FROM_OPERATION 1000
+
+#define RACE_THREADS_MAX 8
+#define ROUND_NS_MAX 5000000000u
+#define DISTURB_EVERY 512 /* operations */
+#define CHILD_OPERATIONS 200
+#define CHILD_SECONDS 100 /* a sanitizer on a busy machine needs some */
+#define LONG_SECONDS 600
 
 struct block {
 	struct stress_block content; /* address NULL: the slot is empty */
@@ -44,6 +64,9 @@ static uint64_t operation_count;
 static uint64_t seed;
 static enum plant plant;
 static size_t size_min, size_end; /* both 0: all kinds of sizes */
+static bool is_racing;
+static uint64_t round_end_ns;
+static _Atomic uint64_t operations_done, forks_done, trims_done;
 
 static struct block slots[THREADS_MAX][SLOTS];
 static struct block spare[MAILBOXES];
@@ -242,10 +265,14 @@ static void hand_over(struct block **slot)
 		inspect(*slot);
 }
 
+static void disturb(void);
+
 static void operate(struct block **slot)
 {
 	uint64_t kind = stress_random_below(100);
 
+	if (is_racing && stress_random_below(DISTURB_EVERY) == 0)
+		disturb();
 	if ((*slot)->content.address == NULL) {
 		allocate(*slot);
 	} else if (kind < 45) {
@@ -260,6 +287,111 @@ static void operate(struct block **slot)
 	}
 }
 
+/* ---- the race ---- */
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static bool goes_on(uint64_t operation)
+{
+	if (!is_racing)
+		return operation < operation_count;
+	return operation % 64 != 0 || now_ns() < round_end_ns;
+}
+
+/* Alone in a copy of the heap, with what its thread held and what lies in the mailboxes. */
+static _Noreturn void be_child(void)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	alarm(CHILD_SECONDS); /* a deadlock ends so */
+	is_racing = false;
+	for (unsigned i = 0; i < SLOTS; i++) {
+		stress_position.name = "child";
+		if (own[i]->content.address == NULL)
+			continue;
+		inspect(own[i]);
+		if (i % 2 == 0)
+			release(own[i]);
+	}
+	for (unsigned i = 0; i < CHILD_OPERATIONS; i++)
+		operate(&own[stress_random_below(SLOTS)]);
+	stress_position.name = "trim in a child";
+	hak_trim(SIZE_MAX);
+	structures_check();
+	_exit(0);
+}
+
+static void fork_once(void)
+{
+	int status;
+	pid_t pid;
+
+	stress_position.name = "fork";
+	pid = fork();
+	STRESS_CHECK(pid >= 0);
+	if (pid == 0)
+		be_child();
+	while (waitpid(pid, &status, 0) < 0)
+		STRESS_CHECK(errno == EINTR);
+	if (status != 0)
+		stress_fail("wait status of a child is %#x", (unsigned)status);
+	atomic_fetch_add_explicit(&forks_done, 1, memory_order_relaxed);
+}
+
+/* Blocks of others come and go meanwhile. What a walk shows may be gone, but was one. */
+static int see_block(const struct hak_heap_block *block, void *context)
+{
+	size_t *count = context;
+
+	if ((uintptr_t)block->address % 16 != 0 || block->bytes == 0)
+		stress_fail("the walk shows %p of %zu bytes", block->address, block->bytes);
+	return ++*count == 10000;
+}
+
+static void trim(void)
+{
+	stress_position.name = "trim";
+	hak_trim(stress_random_below(2) == 0 ? SIZE_MAX : stress_random_size(LIVE_BYTES_MAX));
+	atomic_fetch_add_explicit(&trims_done, 1, memory_order_relaxed);
+}
+
+static void disturb(void)
+{
+	struct hak_stats stats;
+	size_t seen = 0;
+
+	switch (stress_random_below(8)) {
+	case 0:
+		fork_once();
+		break;
+	case 1:
+	case 2:
+		trim();
+		break;
+	case 3:
+		stress_position.name = "soft budget";
+		STRESS_CHECK(hak_budget_set(stress_random_below(2) * LIVE_BYTES_MAX / 4, 0) == 0);
+		break;
+	case 4:
+		stress_position.name = "walk";
+		(void)hak_heap_walk(see_block, &seen);
+		break;
+	case 5:
+		stress_position.name = "statistics";
+		STRESS_CHECK(hak_stats_get(&stats, sizeof stats) == 0);
+		break;
+	default:
+		stress_position.name = "purge of a thread";
+		hak_purge_thread();
+		break;
+	}
+}
+
 static void *work(void *argument)
 {
 	unsigned self = (unsigned)(uintptr_t)argument;
@@ -267,10 +399,13 @@ static void *work(void *argument)
 	stress_begin_thread(self);
 	for (unsigned i = 0; i < SLOTS; i++)
 		own[i] = &slots[self][i];
-	for (uint64_t i = 0; i < operation_count; i++) {
-		stress_position.operation = i;
+	uint64_t done = 0;
+
+	for (; goes_on(done); done++) {
+		stress_position.operation = done;
 		operate(&own[stress_random_below(SLOTS)]);
 	}
+	atomic_fetch_add_explicit(&operations_done, done, memory_order_relaxed);
 	for (unsigned i = 0; i < SLOTS; i++)
 		if (own[i]->content.address != NULL)
 			release(own[i]);
@@ -297,6 +432,55 @@ static void run(void)
 	stress_expect_nothing_live();
 }
 
+/* Of what is free nothing is kept where all is asked for and no other thread is left. */
+static void expect_nothing_cached(void)
+{
+	struct hak_stats stats;
+
+	hak_trim(SIZE_MAX);
+	STRESS_CHECK(hak_stats_get(&stats, sizeof stats) == 0);
+	if (stats.cached_bytes != 0 || stats.free_bytes != 0)
+		stress_fail("%llu bytes are cached and %llu free after a trim",
+			    (unsigned long long)stats.cached_bytes,
+			    (unsigned long long)stats.free_bytes);
+}
+
+static void race(uint64_t seconds)
+{
+	struct rlimit core = {0, 0};
+	uint64_t end_ns = now_ns() + seconds * 1000000000u;
+	uint64_t round_ns = seconds * 1000000000u / RACE_THREADS_MAX;
+	unsigned round_count = 0;
+
+	setrlimit(RLIMIT_CORE, &core);
+	if (round_ns > ROUND_NS_MAX)
+		round_ns = ROUND_NS_MAX;
+	STRESS_CHECK(hak_setting_set("HAK_DECAY", "0") == 0);
+	is_racing = true;
+	for (; round_count < RACE_THREADS_MAX || now_ns() < end_ns; round_count++) {
+		thread_count = 1 + round_count % RACE_THREADS_MAX;
+		round_end_ns = now_ns() + round_ns;
+		run();
+		expect_nothing_cached();
+		structures_check();
+	}
+	STRESS_CHECK(atomic_load(&forks_done) != 0 && atomic_load(&trims_done) != 0);
+	printf("summary: seed %llu, %u rounds, %llu operations, %llu forks, %llu trims in %llu s\n",
+	       (unsigned long long)seed, round_count,
+	       (unsigned long long)atomic_load(&operations_done),
+	       (unsigned long long)atomic_load(&forks_done),
+	       (unsigned long long)atomic_load(&trims_done), (unsigned long long)seconds);
+}
+
+static uint64_t race_seconds(int argc, char **argv)
+{
+	const char *text = getenv("HAK_LONG_SECONDS");
+
+	if (strcmp(argv[2], "long") != 0)
+		return stress_argument(argc, argv, 2, 0);
+	return text != NULL ? strtoull(text, NULL, 10) : LONG_SECONDS;
+}
+
 static const struct {
 	const char *name, *words;
 } plants[] = {
@@ -318,6 +502,12 @@ int main(int argc, char **argv)
 {
 	int at = 1;
 
+	if (argc > 2 && strcmp(argv[1], "--race") == 0) {
+		seed = stress_argument(argc, argv, 3, (uint64_t)time(NULL));
+		stress_set_seed(seed);
+		race(race_seconds(argc, argv));
+		return 0;
+	}
 	if (at + 1 < argc && strcmp(argv[at], "--plant") == 0) {
 		plant = plant_called(argv[at + 1]);
 		at += 2;
