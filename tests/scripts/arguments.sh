@@ -39,7 +39,7 @@ for script in bench demo deps test; do
 	helped "$script"
 done
 
-refused "one or the other" test --quick --all
+refused "exclude each other" test --quick --all
 refused "unrecognized arguments: --nonsense" bench --nonsense
 refused "/nonexistent/x: No such file or directory" bench --csv /nonexistent/x
 refused "$scratch: Is a directory" bench --csv "$scratch"
@@ -63,5 +63,8 @@ refused "cannot be preloaded" demo --lib "$0"
 refused "there is no group 'x'" deps x
 refused "needs a group" deps
 refused "there is no option '--nonsense'" test --nonsense
+refused "--quick and --long exclude each other" test --long --quick
+HAK_LONG_SECONDS=soon refused "HAK_LONG_SECONDS is 'soon'" test --long
+HAK_LONG_SECONDS=0 refused "HAK_LONG_SECONDS is '0'" test --long
 
 exit $failed
