@@ -77,6 +77,12 @@ size_t hak_os_address_space_bytes(void)
 	return left;
 }
 
+/* The kernel rounds the end of a range up to a page, and what lies behind it would go with it. */
+static bool is_whole_pages(const void *address, size_t bytes)
+{
+	return (((uintptr_t)address | bytes) & (hak_os_page_bytes() - 1)) == 0;
+}
+
 static void *reserve(size_t bytes)
 {
 	return mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -123,8 +129,14 @@ void hak_os_guard(void *address, size_t bytes)
 {
 	int saved_errno = errno;
 
-	(void)mprotect(address, bytes, PROT_NONE);
+	if (is_whole_pages(address, bytes))
+		(void)mprotect(address, bytes, PROT_NONE);
 	errno = saved_errno;
+}
+
+bool hak_os_unguard(void *address, size_t bytes)
+{
+	return !is_whole_pages(address, bytes) || hak_os_open(address, bytes);
 }
 
 void *hak_os_map(size_t bytes)
@@ -159,7 +171,8 @@ void *hak_os_remap(void *address, size_t old_bytes, size_t new_bytes)
 bool hak_os_return(void *address, size_t bytes)
 {
 	int saved_errno = errno;
-	bool returned = madvise(address, bytes, MADV_DONTNEED) == 0;
+	bool returned = is_whole_pages(address, bytes) &&
+			madvise(address, bytes, MADV_DONTNEED) == 0;
 
 	errno = saved_errno;
 	return returned;

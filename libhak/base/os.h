@@ -28,9 +28,11 @@ void *hak_os_reserve(size_t bytes, size_t alignment);
 /* Makes a part of a reservation readable and writable. False: no memory (ENOMEM). */
 bool hak_os_open(void *address, size_t bytes);
 
-/* Takes access away from a part of a reservation, as a guard. Best effort: the kernel may have no
- * room for one more mapping. */
+/* Takes access away from a part of a reservation, as a guard, and gives it back. Best effort: the
+ * kernel may have no room for one more mapping, and where its pages are larger than the guard there
+ * is none. False: access cannot be given back now. */
 void hak_os_guard(void *address, size_t bytes);
+bool hak_os_unguard(void *address, size_t bytes);
 
 /* Fresh, zeroed memory. */
 void *hak_os_map(size_t bytes);
@@ -39,7 +41,8 @@ void hak_os_unmap(void *address, size_t bytes);
 /* mremap(2), which may move the mapping. NULL: it stays as it was. */
 void *hak_os_remap(void *address, size_t old_bytes, size_t new_bytes);
 
-/* MADV_DONTNEED: the memory goes back, the next touch sees zeroes. False where it is locked. */
+/* MADV_DONTNEED: the memory goes back, the next touch sees zeroes. False where it is locked, or is
+ * not made of whole pages: nothing happens then. */
 bool hak_os_return(void *address, size_t bytes);
 
 /* The beginning of a small file, such as those of /proc, as a string of text_bytes at most with its

@@ -333,6 +333,32 @@ bool hak_pool_has_empty(void)
 	return atomic_load_explicit(&pool.empty_count, memory_order_relaxed) != 0;
 }
 
+/* Those units that fill a page together: all, where a page is no larger than a unit. */
+static uint64_t whole_pages(uint64_t units)
+{
+	size_t page_units = hak_os_page_bytes() >> HAK_UNIT_SHIFT;
+
+	if (hak_likely(page_units <= 1))
+		return units;
+	uint64_t page = hak_bitmap_mask(0, (unsigned)page_units);
+
+	return (hak_bitmap_run_starts(units, (unsigned)page_units) & UINT64_MAX / page) * page;
+}
+
+/* The free units of a word whose pages may go to the system, since nobody holds a part of them and
+ * they may hold memory. */
+static uint64_t returnable(uint64_t free, uint64_t untouched)
+{
+	uint64_t pages = whole_pages(free);
+
+	return pages & ~whole_pages(pages & untouched);
+}
+
+static uint64_t touched_count(const struct superslab *superslab, uint64_t units, unsigned word)
+{
+	return (uint64_t)__builtin_popcountl(units & ~superslab->untouched[word]);
+}
+
 /* Marks the free units that may hold memory as taken, and writes which they are. */
 static bool claim_locked(uint32_t index, struct hak_pool_claim *claim)
 {
@@ -342,10 +368,9 @@ static bool claim_locked(uint32_t index, struct hak_pool_claim *claim)
 	HAK_ASSERT(hak_lock_is_mine(&pool_lock));
 	claim->superslab = index;
 	for (unsigned i = 0; i < HAK_SUPERSLAB_WORDS; i++) {
-		claim->units[i] = superslab->free[i] & ~superslab->untouched[i];
+		claim->units[i] = returnable(superslab->free[i], superslab->untouched[i]);
 		superslab->free[i] &= ~claim->units[i];
-		pool.counts.free_touched_unit_count -= (uint64_t)__builtin_popcountl(
-			claim->units[i]);
+		pool.counts.free_touched_unit_count -= touched_count(superslab, claim->units[i], i);
 		any = any || claim->units[i] != 0;
 	}
 	if (any) {
@@ -416,8 +441,8 @@ void hak_pool_put_back(const struct hak_pool_claim *claim, bool returned)
 		if (returned)
 			superslab->untouched[i] |= claim->units[i];
 		else
-			pool.counts.free_touched_unit_count += (uint64_t)__builtin_popcountl(
-				claim->units[i]);
+			pool.counts.free_touched_unit_count += touched_count(superslab,
+									     claim->units[i], i);
 	}
 	reshelve(superslab, claim->superslab);
 	if (returned)

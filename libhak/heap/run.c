@@ -88,7 +88,7 @@ void hak_run_give(void *block)
 	hak_tally_add_run_units(-(int64_t)unit_count);
 	hak_region_mark(unit, unit_count, HAK_CLASS_NONE, HAK_CLASS_NONE);
 	/* A guard that cannot be opened is never used again, nor is what lies before it. */
-	if (HAK_GUARD_UNITS == 0 || hak_os_open(guard_of(unit, unit_count), HAK_UNIT_BYTES))
+	if (HAK_GUARD_UNITS == 0 || hak_os_unguard(guard_of(unit, unit_count), HAK_UNIT_BYTES))
 		hak_pool_give(unit, unit_count);
 }
 

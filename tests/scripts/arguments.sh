@@ -63,7 +63,7 @@ refused "cannot be preloaded" demo --lib "$0"
 refused "there is no group 'x'" deps x
 refused "needs a group" deps
 refused "there is no option '--nonsense'" test --nonsense
-refused "--quick and --long exclude each other" test --long --quick
+refused "exclude each other" test --long --quick
 HAK_LONG_SECONDS=soon refused "HAK_LONG_SECONDS is 'soon'" test --long
 HAK_LONG_SECONDS=0 refused "HAK_LONG_SECONDS is '0'" test --long
 
