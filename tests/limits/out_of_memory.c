@@ -3,9 +3,10 @@
  * memory.
  *
  * Method: mmap, munmap, mprotect, madvise and mremap are this program's own, which go on to the
- * kernel but for one call, or all calls from one on, that fail. One story that goes through births
- * of heap and threads, slabs, runs, huge blocks, resizing, trims and forks is run in a child for
- * each call in turn, until a run makes fewer calls than that.
+ * kernel but for one call, or all calls from one on, that fail: with ENOMEM, madvise with EAGAIN in
+ * every second run. One story that goes through births of heap and threads, slabs, runs, huge
+ * blocks, resizing, trims, forks and the registration with a daemon (a socket that this test
+ * listens at) is run in a child for each call in turn, until a run makes fewer calls than that.
  *
  *	limits_out_of_memory once|from_then_on
  */
@@ -25,11 +26,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define MIB ((size_t)1 << 20)
+#define FD_OF_DAEMON 100
 
 static _Atomic long call_count; /* since it was armed */
 static long failing_call;	/* -1: none */
@@ -49,7 +53,7 @@ static bool fails(const char *name)
 	atomic_store(&has_failed, true);
 	if (call == failing_call)
 		atomic_store(&failed_name, name);
-	errno = ENOMEM;
+	errno = call % 2 != 0 && strcmp(name, "madvise") == 0 ? EAGAIN : ENOMEM;
 	return true;
 }
 
@@ -311,13 +315,63 @@ static int run(long call)
 	return atomic_load(&has_failed) ? 2 : 0;
 }
 
+/* Where the children register, who find it in their environment: libhak has read that when main
+ * begins, so the program is run anew with it. Returns the listening socket. */
+static int listen_as_daemon(char **arguments)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	socklen_t bytes = sizeof address;
+	int fd = FD_OF_DAEMON;
+
+	if (getenv("HAK_SOCKET") == NULL) {
+		char folder[] = "/tmp/hak-limits-XXXXXX";
+
+		if (mkdtemp(folder) == NULL)
+			return -1;
+		snprintf(address.sun_path, sizeof address.sun_path, "%s/client", folder);
+		fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0);
+		if (bind(fd, (struct sockaddr *)&address, sizeof address) != 0 ||
+		    listen(fd, 100) != 0 || dup2(fd, FD_OF_DAEMON) < 0 ||
+		    setenv("HAK_SOCKET", address.sun_path, 1) != 0 ||
+		    setenv("HAK_REGISTER", "yes", 1) != 0)
+			return -1;
+		execv("/proc/self/exe", arguments);
+		return -1;
+	}
+	return getsockname(fd, (struct sockaddr *)&address, &bytes) == 0 ? fd : -1;
+}
+
+/* Returns how many have registered since it was last asked. */
+static unsigned hear_all(int fd)
+{
+	unsigned count = 0;
+
+	for (int client; (client = accept(fd, NULL, NULL)) >= 0; count++)
+		close(client);
+	return count;
+}
+
+static void remove_socket(void)
+{
+	char *path = getenv("HAK_SOCKET");
+
+	unlink(path);
+	*strrchr(path, '/') = '\0';
+	rmdir(path);
+}
+
 int main(int argument_count, char **arguments)
 {
 	int status = 2 << 8;
+	unsigned registration_count = 0;
 
 	if (argument_count != 2)
 		return 3;
 	fails_for_good = strcmp(arguments[1], "from_then_on") == 0;
+	int fd = listen_as_daemon(arguments);
+
+	if (fd < 0)
+		return 3;
 	for (long call = 0; status == 2 << 8; call++) {
 		pid_t pid = fork();
 
@@ -325,8 +379,15 @@ int main(int argument_count, char **arguments)
 			_exit(run(call));
 		if (pid < 0 || waitpid(pid, &status, 0) != pid)
 			return 3;
+		registration_count = hear_all(fd);
 		if (status == 0)
 			printf("%ld calls\n", call);
+	}
+	remove_socket();
+	/* The last run's, in which nothing failed: the program itself, and its child. */
+	if (status == 0 && registration_count != 2) {
+		fprintf(stderr, "%u have registered\n", registration_count);
+		return 1;
 	}
 	if (status != 0)
 		fprintf(stderr, "status %#x\n", (unsigned)status);
