@@ -375,7 +375,7 @@ static void disturb(void)
 		break;
 	case 3:
 		stress_position.name = "soft budget";
-		STRESS_CHECK(hak_budget_set(stress_random_below(2) * LIVE_BYTES_MAX / 4, 0) == 0);
+		STRESS_CHECK(hak_set_budget(stress_random_below(2) * LIVE_BYTES_MAX / 4, 0) == 0);
 		break;
 	case 4:
 		stress_position.name = "walk";
@@ -455,7 +455,7 @@ static void race(uint64_t seconds)
 	setrlimit(RLIMIT_CORE, &core);
 	if (round_ns > ROUND_NS_MAX)
 		round_ns = ROUND_NS_MAX;
-	STRESS_CHECK(hak_setting_set("HAK_DECAY", "0") == 0);
+	STRESS_CHECK(hak_set_setting("HAK_DECAY", "0") == 0);
 	is_racing = true;
 	for (; round_count < RACE_THREADS_MAX || now_ns() < end_ns; round_count++) {
 		thread_count = 1 + round_count % RACE_THREADS_MAX;

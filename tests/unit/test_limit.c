@@ -101,7 +101,7 @@ static void a_block_can_always_shrink(void **state)
 		size_t size = sizes[i][1];
 
 		memset(block, 7, sizes[i][0]);
-		assert_int_equal(hak_budget_set(0, BUDGET), 0);
+		assert_int_equal(hak_set_budget(0, BUDGET), 0);
 		fill(size);
 		errno = 77;
 		assert_ptr_equal(hak_realloc(block, size), block);
@@ -111,7 +111,7 @@ static void a_block_can_always_shrink(void **state)
 			assert_true(hak_malloc_usable_size(block) < size + HAK_UNIT_BYTES);
 		assert_true(block[0] == 7 && block[size - 1] == 7);
 		hak_free_sized(block, size);
-		hak_budget_set(0, 0);
+		hak_set_budget(0, 0);
 		free_all();
 	}
 }
