@@ -129,7 +129,7 @@ size_t hak_trim(size_t target);
 void hak_purge_thread(void);
 
 /* Every block in the program's hands, each once, lowest addresses first, huge blocks last. bytes is
- * what malloc_usable_size() says. */
+ * what malloc_usable_size() says; in the secure build the block's end is counted, too. */
 struct hak_heap_block {
 	void *address;
 	size_t bytes;

@@ -134,7 +134,8 @@ static size_t run_bytes(const struct picture *picture, uint32_t unit)
 
 	while (end < picture->unit_count && picture->classes[end] == HAK_CLASS_RUN_TAIL)
 		end++;
-	return (size_t)(end - unit) << HAK_UNIT_SHIFT;
+	/* The secure build's last unit has no access. */
+	return (end - unit - HAK_GUARD_UNITS) << HAK_UNIT_SHIFT;
 }
 
 static int show_unit(const struct picture *picture, uint32_t unit, hak_heap_visitor visitor,

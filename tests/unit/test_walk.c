@@ -4,6 +4,8 @@
  * threads that go on meanwhile. */
 #include "unit.h"
 
+#include "base/config.h"
+
 #include <errno.h>
 #include <hak/hak.h>
 #include <pthread.h>
@@ -25,7 +27,7 @@ static size_t size_of(size_t i)
 }
 
 struct seen {
-	size_t others, foreign_bytes, out_of_order;
+	size_t others, foreign_bytes, out_of_order, sum;
 	const char *last;
 };
 
@@ -51,8 +53,12 @@ static int mark(const struct hak_heap_block *block, void *context)
 		return 0;
 	}
 	shown[found - blocks]++;
-	if (block->bytes != hak_malloc_usable_size(address))
+	size_t usable = hak_malloc_usable_size(address);
+
+	/* In the secure build what lies behind, the block's end, is shown with it. */
+	if (HAK_SECURE ? block->bytes < usable : block->bytes != usable)
 		seen->foreign_bytes++;
+	seen->sum += (unsigned char)address[block->bytes - 1]; /* all of it can be read */
 	hak_free(hak_malloc(64)); /* with the gate open: as anybody may */
 	return 0;
 }
