@@ -35,7 +35,7 @@ helped() {
 	fi
 }
 
-for script in bench demo deps test; do
+for script in bench coverage demo deps test; do
 	helped "$script"
 done
 
@@ -60,6 +60,7 @@ refused "needs a path" demo --lib ''
 refused "needs a path" demo --lib=
 refused "cannot be preloaded" demo --lib /nonexistent/x
 refused "cannot be preloaded" demo --lib "$0"
+refused "there is no argument '--nonsense'" coverage --nonsense
 refused "there is no group 'x'" deps x
 refused "needs a group" deps
 refused "there is no option '--nonsense'" test --nonsense
