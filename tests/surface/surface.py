@@ -80,6 +80,9 @@ class Cases:
         for size in sizes:
             assert int(size.get("total")) == int(size.get("count")) * int(size.get("to"))
             assert int(size.get("from")) <= int(size.get("to"))
+        free = next(total for total in heap.findall("total") if total.get("type") == "rest")
+        assert sum(int(size.get("count")) for size in sizes) == int(free.get("count")) > 500, text
+        assert sum(int(size.get("total")) for size in sizes) <= int(free.get("size")), text
         current = heap.find("system").get("size")
         assert int(current) >= 12345, text
 
@@ -146,7 +149,7 @@ class Cases:
         assert run([self.aside], self.library).stdout == "ours\n"
         said = run([self.aside], self.library, HAK_DISABLE="1")
         assert (said.stdout, said.stderr) == ("theirs\n", ""), said
-        for name in ("errors", "alignments", "options", "other_names"):
+        for name in ("errors", "alignments", "options", "other_names", "info", "any"):
             assert run([self.surface, name], self.library, HAK_DISABLE="1").stderr == ""
         said = run([self.surface, "stats"], self.library, HAK_DISABLE="1").stderr
         assert "Arena 0:" in said, said

@@ -81,6 +81,35 @@ static void the_newest_comes_first_and_a_double_is_seen(void **state)
 	assert_true(hak_magazine_is_valid(magazines));
 }
 
+/* Each fault is planted in a magazine that is whole before and after. */
+static void what_is_wrong_is_not_valid(void **state)
+{
+	struct hak_magazine_heads *heads = magazines->heads;
+	void **bottom = magazines->bottom[4], **top = heads->top[4], **limit = heads->limit[4];
+	void *newest = top[-1];
+
+	(void)state;
+	assert_true(hak_magazine_is_valid(magazines));
+	top[-1] = NULL; /* an empty slot among the blocks */
+	assert_false(hak_magazine_is_valid(magazines));
+	top[-1] = newest;
+	bottom[0] = newest; /* no sentinel */
+	assert_false(hak_magazine_is_valid(magazines));
+	bottom[0] = NULL;
+	heads->top[4] = bottom; /* below the first slot */
+	assert_false(hak_magazine_is_valid(magazines));
+	heads->top[4] = limit + 1; /* beyond the last */
+	assert_false(hak_magazine_is_valid(magazines));
+	heads->top[4] = top;
+	heads->limit[4] = limit - 1; /* not the room of its array */
+	assert_false(hak_magazine_is_valid(magazines));
+	heads->limit[4] = limit;
+	heads->top[5] = top; /* a class that was never opened has blocks */
+	assert_false(hak_magazine_is_valid(magazines));
+	heads->top[5] = heads->top[6];
+	assert_true(hak_magazine_is_valid(magazines));
+}
+
 static void every_class_grows_to_its_bound(void **state)
 {
 	static void *blocks[2000];
@@ -157,6 +186,7 @@ int main(void)
 		cmocka_unit_test(before_birth_nothing_goes_in_or_out),
 		cmocka_unit_test(birth),
 		cmocka_unit_test(the_newest_comes_first_and_a_double_is_seen),
+		cmocka_unit_test(what_is_wrong_is_not_valid),
 		cmocka_unit_test(every_class_grows_to_its_bound),
 		cmocka_unit_test(death_gives_everything_back),
 	};

@@ -54,6 +54,35 @@ static void a_slab_of_every_class_is_used_up_and_given_back(void **state)
 	}
 }
 
+/* Each fault is planted in a slab of several units that is whole before and after. */
+static void what_is_wrong_is_not_valid(void **state)
+{
+	unsigned class_idx = hak_size_class_of(HAK_SMALL_BYTES_MAX);
+	uint32_t unit = hak_slab_lease(class_idx);
+	struct hak_slab *slab = hak_control_slab(unit), *second = hak_control_slab(unit + 1);
+	uint64_t free = slab->free[0];
+
+	(void)state;
+	assert_true(hak_slab_is_valid(unit));
+	slab->free[0] = free & (free - 1); /* fewer free blocks than are counted */
+	assert_false(hak_slab_is_valid(unit));
+	slab->free[0] = UINT64_MAX; /* more than there are */
+	assert_false(hak_slab_is_valid(unit));
+	slab->free[0] = free;
+	hak_region.class_of_unit[unit + 1] = HAK_CLASS_NONE;
+	assert_false(hak_slab_is_valid(unit));
+	hak_region.class_of_unit[unit + 1] = (uint8_t)class_idx;
+	second->head_distance++;
+	assert_false(hak_slab_is_valid(unit));
+	second->head_distance--;
+	assert_true(hak_slab_is_valid(unit));
+	hak_slab_unlease(unit);
+	assert_int_equal(class_at(unit), HAK_CLASS_NONE);
+	hak_region.class_of_unit[unit] = HAK_CLASS_RUN_HEAD; /* nothing is there */
+	assert_false(hak_slab_is_valid(unit));
+	hak_region.class_of_unit[unit] = HAK_CLASS_NONE;
+}
+
 static void a_partly_free_slab_is_leased_again(void **state)
 {
 	unsigned class_idx = hak_size_class_of(64);
@@ -142,6 +171,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_slab_of_every_class_is_used_up_and_given_back),
+		cmocka_unit_test(what_is_wrong_is_not_valid),
 		cmocka_unit_test(a_partly_free_slab_is_leased_again),
 		cmocka_unit_test(threads_give_each_others_blocks),
 	};
