@@ -73,8 +73,11 @@ def main():
     try:
         by_hand(forks)
         with multiprocessing.get_context("fork").Pool(4, maxtasksperchild=2) as pool:
-            for status, answers in pool.map(in_child, range(forks), chunksize=1):
-                print(status, hashlib.sha256(repr(answers).encode()).hexdigest())
+            results = pool.map(in_child, range(forks), chunksize=1)
+        # Not before the pool is gone: a thread of its own forks new workers, each of which would
+        # print at its end what lay in the buffer of our output then.
+        for status, answers in results:
+            print(status, hashlib.sha256(repr(answers).encode()).hexdigest())
         for index in range(forks // 4):
             answer = subprocess.run(["sort"], input=b"c\nb\na\n" * index, check=True,
                                     capture_output=True)
