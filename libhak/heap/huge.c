@@ -10,11 +10,14 @@
 #include "heap/meta.h"
 #include "heap/tally.h"
 
+/* A mapping: a block's, in its bucket; or a freed one's, in the cache. */
 struct entry {
-	struct entry *next; /* in its bucket, or on the spare list */
-	uintptr_t address;
-	size_t block_bytes; /* whole pages: what the program may use */
-	size_t map_bytes;   /* >= block_bytes: a cached mapping may be a little longer */
+	struct entry *next; /* in its bucket */
+	char *start;
+	size_t map_bytes;
+	size_t block_bytes; /* <= map_bytes, whole pages: what the program may use */
+	uint64_t freed_ns;  /* cached: NOT_STAMPED until purge.c has looked */
+	bool is_undumped;   /* cached: core dumps leave it out; so it was when purge.c looked */
 };
 
 #define ENTRY_LOG2 3
@@ -32,20 +35,13 @@ static struct entry *buckets[HAK_HUGE_BUCKETS];
  * looks at all of them. As a number it is younger than all others. */
 #define NOT_STAMPED UINT64_MAX
 
-/* Freed mappings, each with the entry that its next life will need; the lock guards all of it,
- * bytes is read by others for statistics. */
+/* Freed mappings; the lock guards all of it, bytes is read by others for statistics. */
 static struct {
 	struct hak_lock lock;
 	unsigned count;
 	_Atomic size_t bytes;
-	_Atomic unsigned leaving_count; /* evicted, and not unmapped yet */
-	struct mapping {
-		char *start;
-		size_t bytes;
-		uint64_t freed_ns; /* NOT_STAMPED until purge.c has looked */
-		struct entry *entry;
-		bool is_undumped; /* core dumps leave it out; so it was when purge.c looked */
-	} mappings[HAK_HUGE_CACHE_SLOTS];
+	_Atomic unsigned leaving_count; /* on the way out of the cache to the system */
+	struct entry *entries[HAK_HUGE_CACHE_SLOTS];
 } cache = {.lock = HAK_LOCK_OF(HAK_LOCK_CACHE)};
 
 /* size <= PTRDIFF_MAX: it cannot wrap. */
@@ -57,9 +53,9 @@ static size_t round_to_pages(size_t size)
 }
 
 /* Fibonacci hashing of the page number (Knuth, TAOCP 3, 6.4): mappings lie at regular distances. */
-static unsigned bucket_of(uintptr_t address)
+static unsigned bucket_of(const void *start)
 {
-	uint64_t hash = (uint64_t)(address >> 12) * 0x9e3779b97f4a7c15ull;
+	uint64_t hash = (uint64_t)((uintptr_t)start >> 12) * 0x9e3779b97f4a7c15ull;
 
 	return (unsigned)(hash >> 40) % HAK_HUGE_BUCKETS;
 }
@@ -83,7 +79,7 @@ static void sum_locked(struct shard *shard, uint64_t bytes, uint64_t count)
 
 static void registry_add(struct entry *entry)
 {
-	unsigned bucket = bucket_of(entry->address);
+	unsigned bucket = bucket_of(entry->start);
 	struct shard *shard = shard_of(bucket);
 
 	hak_lock_take(&shard->lock);
@@ -94,15 +90,15 @@ static void registry_add(struct entry *entry)
 }
 
 /* Takes the entry of a block out; of two threads that free one block, one gets NULL. */
-static struct entry *registry_remove(uintptr_t address)
+static struct entry *registry_remove(const void *start)
 {
-	unsigned bucket = bucket_of(address);
+	unsigned bucket = bucket_of(start);
 	struct shard *shard = shard_of(bucket);
 	struct entry *entry = NULL;
 
 	hak_lock_take(&shard->lock);
 	for (struct entry **at = &buckets[bucket]; *at != NULL; at = &(*at)->next) {
-		if ((*at)->address == address) {
+		if ((*at)->start == start) {
 			entry = *at;
 			*at = entry->next;
 			sum_locked(shard, -(uint64_t)entry->map_bytes, -(uint64_t)1);
@@ -113,32 +109,52 @@ static struct entry *registry_remove(uintptr_t address)
 	return entry;
 }
 
+static struct entry *take_entry(void)
+{
+	return (struct entry *)(void *)hak_meta_take_array(ENTRY_LOG2);
+}
+
 static void give_entry(struct entry *entry)
 {
 	hak_meta_give_array((void **)(void *)entry, ENTRY_LOG2);
 }
 
-static void unmap(const struct mapping *mapping)
+static void unmap(struct entry *entry)
 {
-	hak_os_unmap(mapping->start, mapping->bytes);
-	HAK_PROBE(huge_unmap, mapping->start, mapping->bytes);
-	give_entry(mapping->entry);
+	hak_os_unmap(entry->start, entry->map_bytes);
+	HAK_PROBE(huge_unmap, entry->start, entry->map_bytes);
+	give_entry(entry);
 }
 
-static void unmap_evicted(const struct mapping *mapping)
+/* Memory leaves the cache, and begins to do so before it is counted there no longer: whoever finds
+ * neither (hak_huge_make_room) knows that it is with the system. */
+static void leave_begin(void)
 {
-	unmap(mapping);
+	atomic_fetch_add_explicit(&cache.leaving_count, 1, memory_order_relaxed);
+}
+
+static void leave_end(void)
+{
 	/* release: pairs with the acquire in hak_huge_make_room() */
 	atomic_fetch_sub_explicit(&cache.leaving_count, 1, memory_order_release);
 }
 
-static void cache_remove_locked(unsigned i)
+static void unmap_evicted(struct entry *entry)
 {
+	unmap(entry);
+	leave_end();
+}
+
+static struct entry *cache_remove_locked(unsigned i)
+{
+	struct entry *entry = cache.entries[i];
 	size_t have = atomic_load_explicit(&cache.bytes, memory_order_relaxed);
 
 	HAK_ASSERT(hak_lock_is_mine(&cache.lock));
-	atomic_store_explicit(&cache.bytes, have - cache.mappings[i].bytes, memory_order_relaxed);
-	cache.mappings[i] = cache.mappings[--cache.count];
+	cache.entries[i] = cache.entries[--cache.count];
+	/* release: pairs with the acquire in hak_huge_has_cached() */
+	atomic_store_explicit(&cache.bytes, have - entry->map_bytes, memory_order_release);
+	return entry;
 }
 
 /* The mapping that serves `bytes` at the least cost, or cache.count: the shortest of those long
@@ -148,72 +164,89 @@ static unsigned cache_choose_locked(size_t bytes)
 	unsigned longer = cache.count, shorter = cache.count;
 
 	for (unsigned i = 0; i < cache.count; i++) {
-		size_t have = cache.mappings[i].bytes;
+		size_t have = cache.entries[i]->map_bytes;
 
-		if (have >= bytes && (longer == cache.count || have < cache.mappings[longer].bytes))
+		if (have >= bytes &&
+		    (longer == cache.count || have < cache.entries[longer]->map_bytes))
 			longer = i;
 		if (have < bytes && have >= bytes / 2 &&
-		    (shorter == cache.count || have > cache.mappings[shorter].bytes))
+		    (shorter == cache.count || have > cache.entries[shorter]->map_bytes))
 			shorter = i;
 	}
 	return longer != cache.count ? longer : shorter;
 }
 
-/* A cached mapping made to fit: a tail over an eighth is cut off, a missing one is grown. */
-static struct mapping cache_take(size_t bytes)
+static bool fits(const struct entry *entry, size_t bytes)
 {
-	struct mapping mapping = {.start = NULL};
+	return entry->map_bytes >= bytes && entry->map_bytes <= bytes + bytes / 8;
+}
+
+/* A mapping made to fit: a tail over an eighth is cut off, a missing one is grown. NULL: it could
+ * not be grown, and is gone. */
+static struct entry *fit(struct entry *entry, size_t bytes)
+{
+	char *grown = NULL;
+
+	if (entry->map_bytes >= bytes) {
+		hak_os_unmap(entry->start + bytes, entry->map_bytes - bytes);
+		entry->map_bytes = bytes;
+		return entry;
+	}
+	/* Of the whole: the mapping counts nowhere now. */
+	if (hak_budget_allows(bytes))
+		grown = hak_os_remap(entry->start, entry->map_bytes, bytes);
+	if (grown == NULL) {
+		unmap(entry);
+		return NULL;
+	}
+	HAK_PROBE(huge_resize, entry->start, grown, entry->map_bytes, bytes);
+	entry->start = grown;
+	entry->map_bytes = bytes;
+	return entry;
+}
+
+/* A cached mapping that fits or is made to. NULL: there is none. */
+static struct entry *cache_take(size_t bytes)
+{
+	struct entry *entry = NULL;
+	bool leaves = false;
 	unsigned i;
 
 	if (atomic_load_explicit(&cache.bytes, memory_order_relaxed) == 0)
-		return mapping;
+		return NULL;
 	hak_lock_take(&cache.lock);
 	i = cache_choose_locked(bytes);
 	if (i != cache.count) {
-		mapping = cache.mappings[i];
-		cache_remove_locked(i);
+		leaves = !fits(cache.entries[i], bytes);
+		if (leaves)
+			leave_begin();
+		entry = cache_remove_locked(i);
 	}
 	hak_lock_give(&cache.lock);
-	if (mapping.start == NULL)
-		return mapping;
-	if (mapping.is_undumped)
-		(void)hak_os_dump(mapping.start, mapping.bytes, true);
-	if (mapping.bytes > bytes + bytes / 8) {
-		hak_os_unmap(mapping.start + bytes, mapping.bytes - bytes);
-		mapping.bytes = bytes;
-	} else if (mapping.bytes < bytes) {
-		char *grown = NULL;
-
-		/* Of the whole: the mapping counts nowhere now. */
-		if (hak_budget_allows(bytes))
-			grown = hak_os_remap(mapping.start, mapping.bytes, bytes);
-		if (grown == NULL)
-			unmap(&mapping);
-		else
-			HAK_PROBE(huge_resize, mapping.start, grown, mapping.bytes, bytes);
-		mapping.start = grown;
-		mapping.bytes = bytes;
+	if (entry != NULL && entry->is_undumped)
+		(void)hak_os_dump(entry->start, entry->map_bytes, true);
+	if (leaves) {
+		entry = fit(entry, bytes);
+		leave_end();
 	}
-	return mapping;
+	return entry;
 }
 
-/* The oldest mapping leaves the cache; its caller unmaps it after unlocking. */
-static struct mapping cache_evict_locked(uint64_t before_ns)
+/* The oldest mapping leaves the cache; its caller unmaps it after unlocking. NULL: none is so
+ * old. */
+static struct entry *cache_evict_locked(uint64_t before_ns)
 {
-	struct mapping evicted = {.start = NULL};
 	unsigned oldest = 0;
 
 	if (cache.count == 0)
-		return evicted;
+		return NULL;
 	for (unsigned i = 1; i < cache.count; i++)
-		if (cache.mappings[i].freed_ns < cache.mappings[oldest].freed_ns)
+		if (cache.entries[i]->freed_ns < cache.entries[oldest]->freed_ns)
 			oldest = i;
-	if (cache.mappings[oldest].freed_ns <= before_ns) {
-		evicted = cache.mappings[oldest];
-		cache_remove_locked(oldest);
-		atomic_fetch_add_explicit(&cache.leaving_count, 1, memory_order_relaxed);
-	}
-	return evicted;
+	if (cache.entries[oldest]->freed_ns > before_ns)
+		return NULL;
+	leave_begin();
+	return cache_remove_locked(oldest);
 }
 
 /* The most that the cache may hold: what the setting says, and in a small container less. The first
@@ -233,33 +266,35 @@ static size_t cache_bytes_max(void)
 	return most < part ? most : part;
 }
 
-static void cache_put(struct mapping mapping)
+static void cache_put(struct entry *entry)
 {
 	size_t most = cache_bytes_max();
-	struct mapping evicted;
+	struct entry *evicted;
 	bool kept;
 
-	if (mapping.bytes > most || hak_budget_is_frugal()) {
-		unmap(&mapping);
+	if (entry->map_bytes > most || hak_budget_is_frugal()) {
+		unmap(entry);
 		return;
 	}
+	entry->freed_ns = NOT_STAMPED;
+	entry->is_undumped = false;
 	/* Make room by the oldest, one at a time and unmapped outside the lock. */
 	do {
-		evicted.start = NULL;
+		evicted = NULL;
 		hak_lock_take(&cache.lock);
 		size_t have = atomic_load_explicit(&cache.bytes, memory_order_relaxed);
 
-		kept = cache.count < HAK_HUGE_CACHE_SLOTS && have + mapping.bytes <= most;
+		kept = cache.count < HAK_HUGE_CACHE_SLOTS && have + entry->map_bytes <= most;
 		if (kept) {
-			cache.mappings[cache.count++] = mapping;
-			atomic_store_explicit(&cache.bytes, have + mapping.bytes,
+			cache.entries[cache.count++] = entry;
+			atomic_store_explicit(&cache.bytes, have + entry->map_bytes,
 					      memory_order_relaxed);
 		} else {
 			evicted = cache_evict_locked(UINT64_MAX);
 		}
 		hak_lock_give(&cache.lock);
-		if (evicted.start != NULL)
-			unmap_evicted(&evicted);
+		if (evicted != NULL)
+			unmap_evicted(evicted);
 	} while (!kept);
 }
 
@@ -283,73 +318,72 @@ static char *map_aligned(size_t bytes, size_t alignment)
 }
 
 /* A mapping that is made for the block. NULL: no memory. */
-static struct mapping take_fresh(size_t bytes, size_t alignment)
+static struct entry *take_fresh(size_t bytes, size_t alignment)
 {
-	struct mapping mapping = {.start = NULL, .bytes = bytes};
+	struct entry *entry;
 
 	if (!hak_budget_allows(bytes))
-		return mapping;
+		return NULL;
 	/* First, so that noting the block cannot fail. */
-	mapping.entry = (struct entry *)(void *)hak_meta_take_array(ENTRY_LOG2);
-	if (mapping.entry == NULL)
-		return mapping;
-	mapping.start = map_aligned(bytes, alignment);
-	if (mapping.start == NULL) {
+	entry = take_entry();
+	if (entry == NULL) {
 		hak_huge_make_room();
-		mapping.start = map_aligned(bytes, alignment);
+		entry = take_entry();
 	}
-	if (mapping.start == NULL)
-		give_entry(mapping.entry);
-	else
-		HAK_PROBE(huge_map, mapping.start, bytes);
-	return mapping;
+	if (entry == NULL)
+		return NULL;
+	entry->map_bytes = bytes;
+	entry->start = map_aligned(bytes, alignment);
+	if (entry->start == NULL) {
+		hak_huge_make_room();
+		entry->start = map_aligned(bytes, alignment);
+	}
+	if (entry->start == NULL) {
+		give_entry(entry);
+		return NULL;
+	}
+	HAK_PROBE(huge_map, entry->start, bytes);
+	return entry;
 }
 
 void *hak_huge_take(size_t size, size_t alignment, bool *zeroed)
 {
 	/* No bytes at all are a page: an empty mapping would leave its address to the next. */
 	size_t bytes = round_to_pages(size == 0 ? 1 : size);
-	struct mapping mapping = {.start = NULL};
+	struct entry *entry = NULL;
 
 	if (alignment <= hak_os_page_bytes())
-		mapping = cache_take(bytes);
-	*zeroed = mapping.start == NULL;
-	if (*zeroed)
-		mapping = take_fresh(bytes, alignment);
-	if (mapping.start == NULL)
+		entry = cache_take(bytes);
+	*zeroed = entry == NULL;
+	if (entry == NULL)
+		entry = take_fresh(bytes, alignment);
+	if (entry == NULL)
 		return NULL;
-	*mapping.entry = (struct entry){
-		.address = (uintptr_t)mapping.start,
-		.block_bytes = bytes,
-		.map_bytes = mapping.bytes,
-	};
-	registry_add(mapping.entry);
-	return mapping.start;
+	char *start = entry->start;
+
+	entry->block_bytes = bytes;
+	registry_add(entry);
+	return start;
 }
 
 bool hak_huge_give(void *block)
 {
-	struct entry *entry = registry_remove((uintptr_t)block);
+	struct entry *entry = registry_remove(block);
 
 	if (entry == NULL)
 		return false;
-	cache_put((struct mapping){
-		.start = block,
-		.bytes = entry->map_bytes,
-		.freed_ns = NOT_STAMPED,
-		.entry = entry,
-	});
+	cache_put(entry);
 	return true;
 }
 
 bool hak_huge_bytes(const void *block, size_t *bytes)
 {
-	unsigned bucket = bucket_of((uintptr_t)block);
+	unsigned bucket = bucket_of(block);
 	bool found = false;
 
 	hak_lock_take(&shard_of(bucket)->lock);
 	for (const struct entry *at = buckets[bucket]; at != NULL && !found; at = at->next) {
-		if (at->address == (uintptr_t)block) {
+		if (at->start == block) {
 			*bytes = at->block_bytes;
 			found = true;
 		}
@@ -359,17 +393,17 @@ bool hak_huge_bytes(const void *block, size_t *bytes)
 }
 
 /* The mapping at its new length, somewhere; NULL: it stays as it was. */
-static void *remap(const struct entry *entry, void *block, size_t bytes)
+static char *remap(const struct entry *entry, size_t bytes)
 {
-	void *moved;
+	char *moved;
 
 	/* Of the whole: out of the registry, the block counts nowhere now. */
 	if (bytes > entry->map_bytes && !hak_budget_allows(bytes))
 		return NULL;
-	moved = hak_os_remap(block, entry->map_bytes, bytes);
+	moved = hak_os_remap(entry->start, entry->map_bytes, bytes);
 	if (moved == NULL) {
 		hak_huge_make_room();
-		moved = hak_os_remap(block, entry->map_bytes, bytes);
+		moved = hak_os_remap(entry->start, entry->map_bytes, bytes);
 	}
 	return moved;
 }
@@ -377,20 +411,20 @@ static void *remap(const struct entry *entry, void *block, size_t bytes)
 void *hak_huge_resize(void *block, size_t size)
 {
 	size_t bytes = round_to_pages(size);
-	struct entry *entry = registry_remove((uintptr_t)block);
-	void *moved = block;
+	struct entry *entry = registry_remove(block);
+	char *moved = block;
 
 	if (entry == NULL)
 		return NULL;
 	if (bytes > entry->map_bytes || bytes < entry->map_bytes - entry->map_bytes / 8) {
-		moved = remap(entry, block, bytes);
+		moved = remap(entry, bytes);
 		if (moved != NULL) {
 			HAK_PROBE(huge_resize, block, moved, entry->map_bytes, bytes);
 			entry->map_bytes = bytes;
 		}
 	}
 	if (moved != NULL) {
-		entry->address = (uintptr_t)moved;
+		entry->start = moved;
 		entry->block_bytes = bytes;
 	}
 	registry_add(entry);
@@ -401,36 +435,38 @@ void hak_huge_stamp(uint64_t now_ns)
 {
 	hak_lock_take(&cache.lock);
 	for (unsigned i = 0; i < cache.count; i++) {
-		struct mapping *mapping = &cache.mappings[i];
+		struct entry *entry = cache.entries[i];
 
-		if (mapping->freed_ns != NOT_STAMPED)
+		if (entry->freed_ns != NOT_STAMPED)
 			continue;
-		mapping->freed_ns = now_ns;
+		entry->freed_ns = now_ns;
 		/* Under the lock, since a mapping that is away would make others map anew; 16 at
 		 * most, and not for each free, which it would cost ten times. */
-		mapping->is_undumped = hak_os_dump(mapping->start, mapping->bytes, false);
+		entry->is_undumped = hak_os_dump(entry->start, entry->map_bytes, false);
 	}
 	hak_lock_give(&cache.lock);
 }
 
 bool hak_huge_has_cached(void)
 {
-	return atomic_load_explicit(&cache.bytes, memory_order_relaxed) != 0;
+	/* acquire: pairs with the release in cache_remove_locked(): whoever finds nothing finds
+	 * what is on its way out. */
+	return atomic_load_explicit(&cache.bytes, memory_order_acquire) != 0;
 }
 
 size_t hak_huge_purge(uint64_t before_ns)
 {
-	struct mapping evicted;
+	struct entry *evicted;
 	size_t bytes = 0;
 
 	while (hak_huge_has_cached()) {
 		hak_lock_take(&cache.lock);
 		evicted = cache_evict_locked(before_ns);
 		hak_lock_give(&cache.lock);
-		if (evicted.start == NULL)
+		if (evicted == NULL)
 			break;
-		unmap_evicted(&evicted);
-		bytes += evicted.bytes;
+		bytes += evicted->map_bytes;
+		unmap_evicted(evicted);
 	}
 	return bytes;
 }
@@ -444,8 +480,8 @@ void hak_huge_make_room(void)
 	unsigned leaving;
 
 	(void)hak_huge_purge(UINT64_MAX);
-	/* What others have evicted counts as memory until they have unmapped it. acquire: pairs
-	 * with the release in unmap_evicted() */
+	/* What others are unmapping counts as memory until they have done so. acquire: pairs with
+	 * the release in leave_end() */
 	for (unsigned look = 0; look < LOOKS_MAX; look++) {
 		leaving = atomic_load_explicit(&cache.leaving_count, memory_order_acquire);
 		if (leaving == 0)
@@ -475,7 +511,7 @@ size_t hak_huge_copy(struct hak_huge_block *blocks, size_t room)
 		hak_lock_take(&shard_of(bucket)->lock);
 		for (const struct entry *at = buckets[bucket]; at != NULL && count < room;
 		     at = at->next)
-			blocks[count++] = (struct hak_huge_block){.start = (char *)at->address,
+			blocks[count++] = (struct hak_huge_block){.start = at->start,
 								  .bytes = at->block_bytes};
 		hak_lock_give(&shard_of(bucket)->lock);
 	}
@@ -489,7 +525,7 @@ static bool cache_is_valid(void)
 
 	hak_lock_take(&cache.lock);
 	for (unsigned i = 0; i < cache.count; i++)
-		bytes += cache.mappings[i].bytes;
+		bytes += cache.entries[i]->map_bytes;
 	valid = cache.count <= HAK_HUGE_CACHE_SLOTS &&
 		bytes == atomic_load_explicit(&cache.bytes, memory_order_relaxed);
 	hak_lock_give(&cache.lock);
@@ -505,9 +541,9 @@ bool hak_huge_is_valid(void)
 	for (unsigned bucket = 0; bucket < HAK_HUGE_BUCKETS; bucket++) {
 		hak_lock_take(&shard_of(bucket)->lock);
 		for (const struct entry *at = buckets[bucket]; at != NULL; at = at->next) {
-			valid = valid && bucket_of(at->address) == bucket &&
+			valid = valid && bucket_of(at->start) == bucket &&
 				at->block_bytes <= at->map_bytes &&
-				at->address % hak_os_page_bytes() == 0;
+				(uintptr_t)at->start % hak_os_page_bytes() == 0;
 			bytes += at->map_bytes;
 			count++;
 		}

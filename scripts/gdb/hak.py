@@ -251,14 +251,14 @@ class Heap:
         for bucket in range(first, last + 1):
             entry = buckets[bucket]
             while number(entry) != 0:
-                yield tuple(number(entry[name]) for name in ("address", "block_bytes", "map_bytes"))
+                yield tuple(number(entry[name]) for name in ("start", "block_bytes", "map_bytes"))
                 entry = entry["next"]
 
     def cached_mappings(self):
         cache = self.find("cache", "heap/huge.c")
         for i in range(number(cache["count"])):
-            mapping = cache["mappings"][i]
-            yield number(mapping["start"]), number(mapping["bytes"])
+            entry = cache["entries"][i]
+            yield number(entry["start"]), number(entry["map_bytes"])
 
 
 class ClassRow:
