@@ -2,8 +2,10 @@
  *
  * Three states on a futex word, after Drepper, "Futexes Are Tricky" (2011), mutex 2: 0 free, 1
  * held, 2 held and somebody sleeps. Uncontended it is one compare-and-swap to take and one exchange
- * to give, inlined. Not recursive. It needs no initialisation, and a forked child needs no repair:
- * the fork gate (gate.h) lets no fork happen while one is held.
+ * to give, inlined. Where the C library says that the process has one thread it is plain loads and
+ * stores, as the C library's own malloc does it: a handler must not create threads. Not recursive.
+ * It needs no initialisation, and a forked child needs no repair: the fork gate (gate.h) lets no
+ * fork happen while one is held.
  *
  * Locking order: a thread that holds a lock takes only locks of a higher rank. Checked by debug
  * builds. Most slow paths hold one lock at a time; the pairs that nest are named at the lock.
@@ -15,6 +17,7 @@
 #include "base/report.h"
 
 #include <stdatomic.h>
+#include <sys/single_threaded.h>
 
 /* The order of the lines is the order of locking. */
 enum hak_lock_rank {
@@ -52,6 +55,12 @@ HAK_INLINE void hak_lock_take(struct hak_lock *lock)
 
 	if (HAK_DEBUG)
 		hak_lock_note_taken(lock);
+	/* relaxed: whoever comes later was created by this thread */
+	if (__libc_single_threaded &&
+	    hak_likely(atomic_load_explicit(&lock->state, memory_order_relaxed) == 0)) {
+		atomic_store_explicit(&lock->state, 1, memory_order_relaxed);
+		return;
+	}
 	/* acquire: pairs with the release in hak_lock_give() */
 	if (hak_unlikely(!atomic_compare_exchange_strong_explicit(
 		    &lock->state, &free_state, 1, memory_order_acquire, memory_order_relaxed)))
@@ -62,6 +71,10 @@ HAK_INLINE void hak_lock_give(struct hak_lock *lock)
 {
 	if (HAK_DEBUG)
 		hak_lock_note_given(lock);
+	if (__libc_single_threaded) {
+		atomic_store_explicit(&lock->state, 0, memory_order_relaxed);
+		return;
+	}
 	/* release: pairs with the acquires of the next taker */
 	if (hak_unlikely(atomic_exchange_explicit(&lock->state, 0, memory_order_release) == 2))
 		hak_os_futex_wake(&lock->state, 1);

@@ -47,6 +47,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/single_threaded.h>
+
+/* The C library would say that there is one, as there is. */
+#define __libc_single_threaded 0
 
 #define MODEL_THREADS_MAX 4
 #define MODEL_STEPS_MAX 4096	/* of one execution; beyond it, a livelock */
