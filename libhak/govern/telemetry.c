@@ -5,7 +5,6 @@
 #include "govern/attach.h"
 #include "govern/purge.h"
 #include "govern/stats.h"
-#include "heap/shared.h"
 #include "heap/tally.h"
 #include "proto/mailbox.h"
 #include "proto/page.h"
@@ -181,16 +180,14 @@ static void work(unsigned char *page, uint64_t now_ns)
 		attach(now_ns);
 }
 
-bool hak_telemetry_is_urgent(void)
+bool hak_telemetry_has_news(unsigned char *page)
 {
-	unsigned char *page = hak_shared_page();
 	int64_t moved = hak_tally_moved();
 	int64_t most = atomic_load_explicit(&moved_bytes_max, memory_order_relaxed);
 
-	return page != NULL &&
-	       (moved > most || moved < -most ||
-		atomic_load_explicit(&is_trimming, memory_order_relaxed) ||
-		epoch_of(page) != atomic_load_explicit(&epoch_read, memory_order_relaxed));
+	return moved > most || moved < -most ||
+	       atomic_load_explicit(&is_trimming, memory_order_relaxed) ||
+	       epoch_of(page) != atomic_load_explicit(&epoch_read, memory_order_relaxed);
 }
 
 static bool is_due(unsigned char *page, uint64_t now_ns)
@@ -199,7 +196,7 @@ static bool is_due(unsigned char *page, uint64_t now_ns)
 		return hak_attach_is_due(now_ns);
 	/* now_ns may lie before it: another thread has published since this one read the clock. */
 	return now_ns >= atomic_load_explicit(&published_ns, memory_order_relaxed) + INTERVAL_NS ||
-	       hak_telemetry_is_urgent();
+	       hak_telemetry_has_news(page);
 }
 
 void hak_telemetry_if_due(uint64_t now_ns)

@@ -143,7 +143,8 @@ static bool open_first(void)
 	if (!hak_os_open(start, (size_t)(row_end(&slabs, 0) - start)) ||
 	    !open_row(class_table(), 0))
 		return false;
-	dump_ahead((char *)hak_region.base, (char *)hak_region.base + HAK_SUPERSLAB_BYTES);
+	/* The first SuperSlab, which comes next, and the step behind it: one call. */
+	dump_ahead((char *)hak_region.base, (char *)hak_region.base + 2 * HAK_SUPERSLAB_BYTES);
 	hak_region.meta_open_bytes = HAK_META_STEP_BYTES;
 	return true;
 }
@@ -195,7 +196,7 @@ bool hak_region_open_next(uint32_t *index)
 	char *start = (char *)hak_region.base + (size_t)next * HAK_SUPERSLAB_BYTES;
 	char *end = start + HAK_SUPERSLAB_BYTES;
 
-	if (next + 1 < hak_region.superslab_count_max)
+	if (next != 0 && next + 1 < hak_region.superslab_count_max)
 		dump_ahead(end, end + HAK_SUPERSLAB_BYTES);
 	if (!hak_os_open(start, HAK_SUPERSLAB_BYTES))
 		return false;
