@@ -122,6 +122,23 @@ void hak_magazine_death(struct hak_magazines *magazines)
 	empty_all(magazines, true);
 }
 
+void hak_magazine_lose(struct hak_magazines *magazines)
+{
+	for (unsigned class_idx = 1; class_idx <= HAK_CLASS_COUNT; class_idx++) {
+		if (magazines->lease[class_idx] != 0)
+			hak_slab_unlease(magazines->lease[class_idx] - 1);
+		magazines->lease[class_idx] = 0;
+		/* An array that has grown would be filled, and lost, by the next such thread. */
+		if (magazines->log2[class_idx] != 0)
+			hak_meta_give_array(bottom_of(magazines, class_idx),
+					    magazines->log2[class_idx]);
+		set_bottom(magazines, class_idx, NULL);
+		magazines->log2[class_idx] = 0;
+		magazines->miss_count[class_idx] = 0;
+	}
+	atomic_store_explicit(&magazines->open_classes, 0, memory_order_relaxed);
+}
+
 void hak_magazine_shed(struct hak_magazines *magazines)
 {
 	empty_all(magazines, false);

@@ -99,7 +99,11 @@ void hak_magazine_birth(struct hak_magazines *magazines);
  * proportion to the classes that were used. */
 void hak_magazine_death(struct hak_magazines *magazines);
 
-/* The same, but past the depots, and the thread goes on: a trim wants the slabs to become empty. */
+/* Where the owner ended without its death: its heads are gone, and with them how many blocks there
+ * were. The leases are given back. */
+void hak_magazine_lose(struct hak_magazines *magazines);
+
+/* As death, but past the depots, and the thread goes on: a trim wants the slabs to become empty. */
 void hak_magazine_shed(struct hak_magazines *magazines);
 
 /* Fills an empty magazine and takes one block from it. NULL: no memory. */

@@ -12,10 +12,14 @@
 static struct hak_gate gate;
 static struct hak_gate_pass visitors; /* the pass of all threads that have no record */
 
-/* The lock guards spare and the `alive` of every record; `all` only grows, by release. */
+/* The fewest births between two looks at the records for threads that ended without a word. */
+#define LOOK_AT_LEAST 64
+
+/* The lock guards all of these and the `alive` of every record; `all` only grows, by release. */
 static struct hak_lock thread_lock = HAK_LOCK_OF(HAK_LOCK_THREAD);
 static _Atomic(struct hak_thread *) all;
 static struct hak_thread *spare;
+static uint32_t births_to_look = LOOK_AT_LEAST;
 
 static _Atomic uint32_t shed_count; /* how often all magazines were asked for */
 
@@ -27,12 +31,15 @@ static __thread struct hak_thread *self;
 static __thread bool is_over;
 
 /* Without a record: visits under way, blocks given so far, a pass for a fork. */
-static __thread uint8_t visit_count;
+static __thread volatile uint8_t visit_count;
 static __thread uint16_t give_count;
 static __thread struct hak_gate_pass own_pass;
 
 /* Forks that signal handlers make while this thread holds the gate for one. */
 static __thread uint8_t nested_fork_count;
+
+/* How often this thread has become a child. */
+static __thread volatile uint8_t child_count;
 
 static_assert(sizeof(struct hak_magazine_heads) + 2 * sizeof(void *) + sizeof(int64_t) +
 			      4 * sizeof(uint32_t) <=
@@ -60,24 +67,102 @@ static bool holds_gate(void)
 	return hak_gate_is_closed_by(&gate, forking_pass());
 }
 
+/* A handler may fork between any two instructions of a visit, and its child goes on here: by then
+ * the visits are counted in one place, and in the other or not. This thread is the only one. */
+static void recount_if_child(uint8_t last_child_count)
+{
+	if (hak_unlikely(child_count != last_child_count))
+		atomic_store_explicit(&visitors.inside_count, visit_count, memory_order_relaxed);
+}
+
 static void enter_as_visitor(void)
 {
+	uint8_t last_child_count = child_count;
+
 	if (holds_gate()) {
 		hak_gate_enter(&gate, &own_pass);
 		return;
 	}
 	visit_count++;
 	hak_gate_enter(&gate, &visitors);
+	recount_if_child(last_child_count);
 }
 
 static void leave_as_visitor(void)
 {
+	uint8_t last_child_count = child_count;
+
 	if (holds_gate()) {
 		hak_gate_leave(&own_pass);
 		return;
 	}
 	hak_gate_leave(&visitors);
 	visit_count--;
+	recount_if_child(last_child_count);
+}
+
+/* A thread holds the mutex of its record. It is a robust one: where the thread ends without a word,
+ * the kernel makes it say so. Made anew for each thread, as the child of _Fork(3) has one that its
+ * parent holds. */
+static void begin_life(struct hak_thread *thread)
+{
+	pthread_mutexattr_t robust;
+
+	pthread_mutexattr_init(&robust);
+	pthread_mutexattr_setrobust(&robust, PTHREAD_MUTEX_ROBUST);
+	pthread_mutex_init(&thread->life, &robust);
+	(void)pthread_mutex_trylock(&thread->life);
+}
+
+static bool has_ended(struct hak_thread *thread)
+{
+	if (pthread_mutex_trylock(&thread->life) != EOWNERDEAD)
+		return false;
+	(void)pthread_mutex_consistent(&thread->life);
+	(void)pthread_mutex_unlock(&thread->life);
+	return true;
+}
+
+static void make_spare_locked(struct hak_thread *thread)
+{
+	HAK_ASSERT(hak_lock_is_mine(&thread_lock));
+	thread->alive = false;
+	thread->next_spare = spare;
+	spare = thread;
+}
+
+/* Of a thread that first came to the heap in the last of the destructors' rounds, so that ours was
+ * never called: the heads are gone with its storage. */
+static void bury_locked(struct hak_thread *thread)
+{
+	hak_magazine_lose(&thread->magazines);
+	make_spare_locked(thread);
+}
+
+/* Returns how many live on. */
+static uint32_t bury_ended_locked(void)
+{
+	uint32_t alive_count = 0;
+
+	for (struct hak_thread *thread = atomic_load_explicit(&all, memory_order_acquire);
+	     thread != NULL; thread = thread->next) {
+		if (thread->alive && thread != self && has_ended(thread))
+			bury_locked(thread);
+		alive_count += thread->alive ? 1 : 0;
+	}
+	return alive_count;
+}
+
+static struct hak_thread *make_record_locked(void)
+{
+	struct hak_thread *thread = hak_meta_take(sizeof *thread);
+
+	if (thread == NULL)
+		return NULL;
+	thread->next = atomic_load_explicit(&all, memory_order_relaxed);
+	/* release: pairs with the acquires of those who walk the list */
+	atomic_store_explicit(&all, thread, memory_order_release);
+	return thread;
 }
 
 /* A record for the calling thread, or NULL: no memory. Inside the gate, as a visitor. */
@@ -86,18 +171,18 @@ static struct hak_thread *take_record(void)
 	struct hak_thread *thread;
 
 	hak_lock_take(&thread_lock);
+	/* A look at each record for a birth. */
+	if (births_to_look != 0)
+		births_to_look--;
+	else if (spare == NULL)
+		births_to_look = LOOK_AT_LEAST + bury_ended_locked();
 	thread = spare;
-	if (thread != NULL) {
+	if (thread != NULL)
 		spare = thread->next_spare;
-	} else {
-		thread = hak_meta_take(sizeof *thread);
-		if (thread != NULL) {
-			thread->next = atomic_load_explicit(&all, memory_order_relaxed);
-			/* release: pairs with the acquires of those who walk the list */
-			atomic_store_explicit(&all, thread, memory_order_release);
-		}
-	}
+	else
+		thread = make_record_locked();
 	if (thread != NULL) {
+		begin_life(thread);
 		hak_magazine_birth(&thread->magazines);
 		thread->has_destructor = false;
 		thread->shed_count = atomic_load_explicit(&shed_count, memory_order_relaxed);
@@ -120,9 +205,8 @@ static void give_record(struct hak_thread *thread)
 	/* As a visitor: once the record is spare its pass is the next owner's. */
 	enter_as_visitor();
 	hak_lock_take(&thread_lock);
-	thread->alive = false;
-	thread->next_spare = spare;
-	spare = thread;
+	(void)pthread_mutex_unlock(&thread->life);
+	make_spare_locked(thread);
 	hak_lock_give(&thread_lock);
 	leave_as_visitor();
 }
@@ -298,22 +382,36 @@ void hak_thread_fork_parent(void)
 		hak_gate_open(&gate);
 }
 
-/* The others are gone. Where they were at rest, what they kept is given back; where nobody waited
- * for that, their records are left alone for ever. Nobody is inside any more but this thread. */
+/* What a thread that is not in this child kept is given back; it was at rest. */
+static void forget_locked(struct hak_thread *thread)
+{
+	if (has_ended(thread)) {
+		bury_locked(thread);
+		return;
+	}
+	hak_magazine_death(&thread->magazines);
+	make_spare_locked(thread);
+}
+
+/* The others are gone. Where nobody waited until they were at rest, their records are left alone
+ * for ever. Nobody is inside any more but this thread. */
 static void forget_others(bool were_at_rest)
 {
+	if (were_at_rest)
+		hak_lock_take(&thread_lock);
 	for (struct hak_thread *thread = atomic_load_explicit(&all, memory_order_acquire);
 	     thread != NULL; thread = thread->next) {
 		if (thread == self)
 			continue;
 		atomic_store_explicit(&thread->pass.inside_count, 0, memory_order_relaxed);
-		if (thread->alive && were_at_rest) {
-			hak_magazine_death(&thread->magazines);
-			thread->next_spare = spare;
-			spare = thread;
-		}
+		if (thread->alive && were_at_rest)
+			forget_locked(thread);
 		thread->alive = false;
 	}
+	if (were_at_rest)
+		hak_lock_give(&thread_lock);
+	if (self != NULL)
+		begin_life(self);
 	atomic_store_explicit(&visitors.inside_count, visit_count, memory_order_relaxed);
 }
 
@@ -321,6 +419,7 @@ void hak_thread_fork_child(void)
 {
 	struct hak_gate_pass *mine = forking_pass();
 
+	child_count++;
 	/* By a thread that was about to fork, and is gone. */
 	if (hak_gate_is_closed(&gate) && !holds_gate())
 		hak_gate_open(&gate);
@@ -337,6 +436,7 @@ void hak_thread_fork_child(void)
 void hak_thread_count(uint64_t counts[HAK_CLASS_COUNT + 1])
 {
 	hak_lock_take(&thread_lock);
+	(void)bury_ended_locked();
 	for (const struct hak_thread *thread = atomic_load_explicit(&all, memory_order_acquire);
 	     thread != NULL; thread = thread->next) {
 		if (!thread->alive)
@@ -349,6 +449,9 @@ void hak_thread_count(uint64_t counts[HAK_CLASS_COUNT + 1])
 
 void hak_thread_visit_cached(hak_cached_visitor visitor, void *context)
 {
+	hak_lock_take(&thread_lock);
+	(void)bury_ended_locked();
+	hak_lock_give(&thread_lock);
 	for (const struct hak_thread *thread = atomic_load_explicit(&all, memory_order_acquire);
 	     thread != NULL; thread = thread->next)
 		if (thread->alive)

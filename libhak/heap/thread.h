@@ -7,12 +7,13 @@
  * Birth is the first slow path of a thread that takes, or a later one of a thread that only gives
  * (HAK_GIVES_TO_BIRTH). Death is the destructor of our thread-specific data; what a thread
  * allocates or frees after that goes straight to the slabs, as it does where there is no memory for
- * a record, or where the C library would not tell us of its end. A record must not outlive its
- * thread: its heads lie in the thread's storage. (One can: a thread whose very first use of the
- * heap is in the last of the destructors' rounds, PTHREAD_DESTRUCTOR_ITERATIONS.)
+ * a record, or where the C library would not tell us of its end. The heads that a record points to
+ * lie in the thread's storage: a thread whose very first use of the heap is in the last of the
+ * destructors' rounds (PTHREAD_DESTRUCTOR_ITERATIONS) ends without ours, and its record is known by
+ * a robust mutex as one whose heads are gone. What its magazines held is lost.
  *
  * Threads    every call is for the calling thread, but where it says "all".
- * Source     pthread_key_create(3), pthread_atfork(3).
+ * Source     pthread_key_create(3), pthread_atfork(3), pthread_mutexattr_setrobust(3).
  */
 #ifndef HAK_HEAP_THREAD_H
 #define HAK_HEAP_THREAD_H
@@ -22,13 +23,16 @@
 #include "heap/magazine.h"
 #include "heap/tally.h"
 
+#include <pthread.h>
+
 struct hak_thread {
 	struct hak_gate_pass pass;
 	struct hak_thread *next;       /* all records ever made */
 	struct hak_thread *next_spare; /* those without a thread */
 	bool alive;
 	bool has_destructor;
-	uint32_t shed_count; /* of hak_thread_shed() calls that it has heard */
+	uint32_t shed_count;  /* of hak_thread_shed() calls that it has heard */
+	pthread_mutex_t life; /* its thread holds it; robust */
 	struct hak_magazines magazines;
 	struct hak_tally tally;
 };
