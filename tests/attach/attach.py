@@ -369,6 +369,25 @@ class Cases:
         program.ends()
         assert told["trims"] >= 3, told["trims"]
 
+    def half_written(self):
+        """What stands in the mailbox while the daemon writes it is not heard."""
+        daemon = Daemon(self.socket)
+        program = self.run("outlives_daemons")
+        page = daemon.accept()
+        program.hears("held")
+        page.put(0, 1)
+        page.put(TRIM_REQUEST, 1)
+        page.put(EPOCH, 1)
+        time.sleep(0.5)
+        assert page.telemetry()["trim_ack"] == 0
+        page.put(0, 2)
+        end = time.monotonic() + 5
+        while page.telemetry()["trim_ack"] != 1:
+            assert time.monotonic() < end, "not heard when it was whole"
+            time.sleep(0.01)
+        program.process.kill()
+        program.process.wait()
+
     def mad_daemon(self):
         """Whatever stands in the mailbox, the program goes on."""
         daemon = Daemon(self.socket)
