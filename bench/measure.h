@@ -36,6 +36,58 @@ const char *measure_allocator_path(void);
 /* Reads a decimal number within min..max. Returns false, and leaves *number alone, otherwise. */
 bool measure_parse(const char *text, uint64_t min, uint64_t max, uint64_t *number);
 
+/* A word of the command line that is a number. */
+struct measure_argument {
+	const char *name; /* as the usage calls it */
+	uint64_t min, max;
+	uint64_t *number;
+};
+
+/* Reads the numbers, in their order and no more of them. --help prints the usage and ends with
+ * status 0; what makes no sense ends with MEASURE_EXIT_USAGE, after the usage and a line that says
+ * what it is. first: where in argv the numbers begin (optind, after a program's own options). */
+void measure_arguments(int argc, char **argv, int first, const char *usage,
+		       const struct measure_argument *arguments, size_t count);
+
+/* Ends the program with the usage, a line that says what makes no sense, and MEASURE_EXIT_USAGE. */
+__attribute__((noreturn)) void measure_refuse(const char *usage, const char *what,
+					      const char *word);
+
+/* Ends the program with a sentence on standard error and MEASURE_EXIT_FAILURE. */
+__attribute__((noreturn)) void measure_fail(const char *what);
+
+/* The same for what the allocator did wrong. */
+__attribute__((noreturn)) void measure_wrong(const char *what);
+
+/* malloc that ends the program where there is no memory. */
+void *measure_malloc(size_t bytes);
+
+/* Runs work(0..count-1), each in a thread of its own, or in this one where count is 1. They enter
+ * together. Returns the seconds from the first one's entry to the last one's end. */
+#define MEASURE_THREADS_MAX 4096u
+double measure_threads(unsigned count, void (*work)(unsigned number));
+
+/* The loop of random_mixed for blocks of other kinds: so many times one of the slots is picked; a
+ * filled one is freed, an empty one gets new_block(random bits). Fills in the time, the number of
+ * operations and the peak, and then frees all. */
+struct measure_result;
+void measure_churn(uint64_t iterations, uint64_t slot_count, uint64_t seed,
+		   void *(*new_block)(uint64_t bits), struct measure_result *result);
+
+/* What a program measured. */
+struct measure_result {
+	const char *program;
+	double seconds;
+	uint64_t operations;	 /* in that time; 0: not counted */
+	uint64_t peak_bytes;	 /* 0: measure_print() asks */
+	uint64_t resident_bytes; /* the same */
+};
+
+/* Prints it in lines for people, then in one last line of key=value words for scripts. more: others
+ * of these words, printf-like, or NULL. */
+void measure_print(const struct measure_result *result, const char *more, ...)
+	__attribute__((format(printf, 2, 3)));
+
 /* Zeroed memory from mmap(2), resident at once. The programs' own tables come from here: they are
  * not part of what the allocator is judged by, nor are their page faults. Ends the program where
  * the system has no memory. */

@@ -1,0 +1,110 @@
+"""What people see: a table for each row, the means, every run as CSV."""
+
+import csv
+import math
+import os
+import pathlib
+import platform
+import re
+import statistics
+import sys
+import time
+
+from .rows import HAK, MIB
+
+
+# What some programs say beside time and memory: how it is called, and what it is divided by.
+MORE = {
+    "p50_ns": ("p50 ns", 1), "p99_ns": ("p99 ns", 1), "p999_ns": ("p99.9 ns", 1),
+    "max_ns": ("longest us", 1000),
+    "thread_bytes": ("KiB a thread", 1024),
+    "freed_bytes": ("MiB when freed", MIB), "soon_bytes": ("0.1 s later", MIB),
+    "later_bytes": ("1 s", MIB), "late_bytes": ("10 s", MIB),
+    "pairs_bytes": ("1,000 pairs", MIB), "floor_bytes": ("the live pages", MIB),
+}
+
+
+def median_of(samples, key):
+    return statistics.median(sample[key] for sample in samples)
+
+
+def format_seconds(seconds):
+    return f"{seconds * 1000:.3f} ms" if seconds < 0.1 else f"{seconds:.3f} s"
+
+
+def print_more(samples):
+    said = [f"{label} {median_of(samples, key) / divisor:.1f}"
+            for key, (label, divisor) in MORE.items() if key in samples[0]]
+    if said:
+        print(f"  {'':10} {', '.join(said)}")
+
+
+def print_table(row, results, settings):
+    """Medians with their range, and libhak's share of each peer's time and memory."""
+    kind = "whole process" if row.whole_process else "loop"
+    print(f"\n{row.title(settings)}: time of the {kind}, runs: {row.runs(settings)}")
+    print(f"  {'':10} {'median':>11} {'min':>11} {'max':>11} {'peak MiB':>9} {'end MiB':>9}"
+          f"  {HAK}/peer: {'time':>5} {'peak':>6}")
+    for name, samples in results.items():
+        if isinstance(samples, str):
+            print(f"  {name:10} FAILED: {samples}")
+            continue
+        seconds = [sample["seconds"] for sample in samples]
+        line = f"  {name:10}"
+        for value in (statistics.median(seconds), min(seconds), max(seconds)):
+            line += f" {format_seconds(value):>11}"
+        line += f" {median_of(samples, 'peak_bytes') / MIB:9.1f}"
+        line += f" {median_of(samples, 'resident_bytes') / MIB:9.1f}"
+        if name != HAK and isinstance(results[HAK], list):
+            line += f" {ratio(results[HAK], samples, 'seconds'):19.2f}"
+            line += f" {ratio(results[HAK], samples, 'peak_bytes'):6.2f}"
+        print(line)
+        print_more(samples)
+        if "superslab_peak_count" in samples[0]:
+            print(f"  {'':10} SuperSlabs: {median_of(samples, 'superslab_peak_count'):g} at peak, "
+                  f"{median_of(samples, 'superslab_opened_total'):g} opened in total, "
+                  f"{median_of(samples, 'superslab_open_count'):g} open at the end")
+    sys.stdout.flush()
+
+
+def ratio(samples, peer_samples, key):
+    return median_of(samples, key) / median_of(peer_samples, key)
+
+
+def print_means(all_results):
+    """libhak/peer over the rows that both came through."""
+    names = {name for results in all_results.values() for name in results}
+    lines = []
+    for name in sorted(names - {HAK}):
+        pairs = [(results[HAK], results[name]) for results in all_results.values()
+                 if isinstance(results[HAK], list) and isinstance(results.get(name), list)]
+        if pairs:
+            means = [math.exp(statistics.fmean(math.log(ratio(*pair, key)) for pair in pairs))
+                     for key in ("seconds", "peak_bytes")]
+            lines.append(f"  {name:10} time {means[0]:.2f}, peak memory {means[1]:.2f}, "
+                         f"rows: {len(pairs)}")
+    if lines:
+        print("\ngeometric mean of libhak/peer over the rows above", *lines, sep="\n")
+
+
+def write_csv(path, all_results):
+    """One line a run, so that any other statistic can be made of it."""
+    samples = [(row, name, number, sample) for row, results in all_results.items()
+               for name, list_of in results.items() if isinstance(list_of, list)
+               for number, sample in enumerate(list_of)]
+    keys = sorted({key for *_, sample in samples for key in sample})
+    with open(path, "w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["row", "allocator", "run", *keys])
+        for row, name, number, sample in samples:
+            writer.writerow([row, name, number, *(sample.get(key, "") for key in keys)])
+
+
+def print_machine(allocators):
+    model = re.search(r"^model name\s*: (.*)$", pathlib.Path("/proc/cpuinfo").read_text("utf-8"),
+                      re.MULTILINE)
+    print(f"{model.group(1) if model else platform.machine()}, {os.cpu_count()} processors, "
+          f"Linux {platform.release()}, load {os.getloadavg()[0]:.2f}, "
+          f"{time.strftime('%Y-%m-%d %H:%M')}")
+    for name, path in allocators.items():
+        print(f"  {name:10} {path.resolve() if path else ' '.join(platform.libc_ver())}")
