@@ -6,6 +6,7 @@
 #include "base/forward.h"
 #include "base/os.h"
 #include "base/report.h"
+#include "base/sandbox.h"
 #include "base/settings.h"
 #include "govern/fork.h"
 #include "govern/limit.h"
@@ -14,6 +15,7 @@
 #include "govern/telemetry.h"
 #include "calls/malloc.h"
 #include "heap/budget.h"
+#include "heap/huge.h"
 #include "heap/region.h"
 #include "heap/thread.h"
 
@@ -108,6 +110,17 @@ static void stand_aside_if_asked(void)
 	hak_line_write(&line);
 }
 
+/* Where a filter may come unheard, what asks more of the kernel than malloc does is done now or
+ * never. */
+static void prepare_for_filter(void)
+{
+	if (hak_sandbox_hears())
+		return;
+	(void)hak_region_init();
+	hak_huge_size_cache();
+	hak_sandbox_note();
+}
+
 /* Linked with -z initfirst, and in a static program by its priority, the first of all constructors:
  * before the C library's own, so that `environ` is not set and the loader's copy is what there
  * is. */
@@ -122,6 +135,7 @@ __attribute__((constructor(101))) static void hak_init(int count, char **argumen
 		hak_settings_print();
 	hak_thread_init();
 	hak_fork_init();
+	prepare_for_filter();
 	stand_aside_if_asked();
 	if (hak_settings.stats)
 		hak_stats_init();

@@ -10,6 +10,9 @@
  *   one that it was started with                /proc/self/status tells: opening and reading files
  *                                               is what the loader did under that filter, too
  *
+ * Where prctl is somebody else's, as for a libhak that came by dlopen(3), a filter could come
+ * unheard: it counts as being there from the beginning.
+ *
  * Threads    any. errno is kept.
  * Source     seccomp(2), prctl(2), proc(5).
  */
@@ -23,6 +26,12 @@ enum hak_sandbox {
 	HAK_SANDBOX_FILTERED, /* or soon to be, and for ever: no filter can be taken off */
 	HAK_SANDBOX_UNKNOWN,  /* /proc cannot be read now */
 };
+
+/* Whether libhak stands before the program's prctl(2). For the constructor. */
+bool hak_sandbox_hears(void);
+
+/* From now on there is a filter, as far as we are concerned. */
+void hak_sandbox_note(void);
 
 /* Whether the program has begun to install one, as far as we know: no system call is made for
  * this. */

@@ -41,6 +41,9 @@ bool hak_huge_bytes(const void *block, size_t *bytes);
  * ours (ask hak_huge_bytes first); the block is as it was. */
 void *hak_huge_resize(void *block, size_t size);
 
+/* Finds out how much may be kept, which reads files: else the first free of a huge block does. */
+void hak_huge_size_cache(void);
+
 /* True while freed mappings are kept: purge.c has something to look at. */
 bool hak_huge_has_cached(void);
 
