@@ -87,9 +87,11 @@ void hak_run_give(void *block)
 	}
 	hak_tally_add_run_units(-(int64_t)unit_count);
 	hak_region_mark(unit, unit_count, HAK_CLASS_NONE, HAK_CLASS_NONE);
-	/* A guard that cannot be opened is never used again, nor is what lies before it. */
-	if (HAK_GUARD_UNITS == 0 || hak_os_unguard(guard_of(unit, unit_count), HAK_UNIT_BYTES))
-		hak_pool_give(unit, unit_count);
+	/* A guard that cannot be opened, since the process may have no more that it can write to,
+	 * is never used again. */
+	if (HAK_GUARD_UNITS != 0 && !hak_os_unguard(guard_of(unit, unit_count), HAK_UNIT_BYTES))
+		unit_count -= (unsigned)HAK_GUARD_UNITS;
+	hak_pool_give(unit, unit_count);
 }
 
 size_t hak_run_bytes(const void *block, const char *call)
