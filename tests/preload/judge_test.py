@@ -30,7 +30,8 @@ HERE = Path(__file__).resolve().parent
 
 
 def run(**changes):
-    image = launcher.Image(pid=1, name="worker", peak_kib=100, mapped=changes.pop("mapped", True))
+    image = launcher.Image(pid=1, name="worker", peak_kib=100, mapped=changes.pop("mapped", True),
+                           has_libc=changes.pop("has_libc", True))
     return launcher.Run(**{"status": 0, "stdout": b"one\ntwo\n", "images": [image], **changes})
 
 
@@ -73,6 +74,10 @@ class Comparison(unittest.TestCase):
                          ["the library was not mapped in worker",
                           "never seen at work with the library"])
 
+    def test_worker_without_any_library(self):
+        self.assertIn("never seen at work with the library: worker",
+                      self.complaint(run(), run(mapped=False, has_libc=False)))
+
 
 class RealPrograms(unittest.TestCase):
     """Each script can tell the two runs apart by LD_PRELOAD, as a broken library would."""
@@ -105,6 +110,9 @@ class RealPrograms(unittest.TestCase):
     def test_shortest_process_without_the_library(self):
         found = self.hold('echo same; env -u LD_PRELOAD true; exit 0')
         self.assertEqual(found, ["the library was not mapped in true"])
+
+    def test_static_program_passes(self):
+        self.assertEqual(self.hold('echo same; /sbin/ldconfig -p > /dev/null; exit 0'), [])
 
     def test_a_child_that_outlives_its_parent_is_seen(self):
         found = self.hold('echo same; (env -u LD_PRELOAD sleep 0.3 &) ; exit 0')

@@ -48,12 +48,14 @@ class TimeLimit(Exception):
 
 @dataclass
 class Image:
-    """What one process was when it ended."""
+    """What one process was when it ended. `has_libc`: whether the C library was mapped, which the
+    loader does after all that is preloaded."""
 
     pid: int
     name: str
     peak_kib: int
     mapped: bool
+    has_libc: bool
 
 
 @dataclass
@@ -94,7 +96,8 @@ def look(pid, library):
     paths = {parts[5] for parts in (line.split(None, 5) for line in maps.splitlines())
              if len(parts) == 6}
     return Image(pid=pid, name=os.path.basename(os.readlink(f"/proc/{pid}/exe")),
-                 peak_kib=int(fields["VmHWM"].split()[0]), mapped=library in paths)
+                 peak_kib=int(fields["VmHWM"].split()[0]), mapped=library in paths,
+                 has_libc=any(os.path.basename(path) == "libc.so.6" for path in paths))
 
 
 class Tree:

@@ -38,7 +38,6 @@ class Program:
     quick     the size in the tests; full: the size in the demo, None if it is not part of it
     seldom    only in `scripts/test --all`: it takes long, or needs large packages
     limit_seconds  of one run
-    stripped  images that it also starts with an environment of its own making, so without us
     """
 
     name: str
@@ -49,7 +48,6 @@ class Program:
     full: tuple | None = None
     seldom: bool = False
     limit_seconds: int = 100
-    stripped: tuple = ()
     prepare: Callable = nothing_to_prepare
 
     def missing(self):
@@ -219,7 +217,7 @@ _ALL = [
         quick=(40000,)),
     Program(
         name="python-tests-long", needs=(PYTHON,), watched=(PYTHON,), seldom=True,
-        limit_seconds=400, stripped=("python3.11", "ldconfig"),
+        limit_seconds=400,
         command=lambda _, size: [PYTHON, WORKLOADS / "python_tests.py", *size],
         quick=("test_threading", "test_multiprocessing_fork", "test_ctypes", "test_json",
                "test_re", "test_set", "test_bytes", "test_pickle", "test_zlib")),
