@@ -3,7 +3,6 @@
 #include "base/names.h"
 #include "base/os.h"
 
-#include <dlfcn.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -11,9 +10,6 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-/* Weak, since a static program has no dlsym. */
-#pragma weak dlsym
 
 static _Atomic bool is_noted;
 
@@ -36,18 +32,11 @@ int hak_prctl(int operation, ...)
 	return (int)syscall(SYS_prctl, operation, values[0], values[1], values[2], values[3]);
 }
 
-/* By memcpy, since ISO C converts no function's pointer to an object's. A program that is all
- * static has ours or would not link: it finds nothing by name, if it can look at all. Tests without
- * our names have none to be heard by. */
+/* Our own use of the name is bound as the program's is: by the dynamic loader, to the first library
+ * that has it. Tests without our names have none to be heard by. */
 bool hak_sandbox_hears(void)
 {
-	int (*ours)(int operation, ...) = hak_prctl;
-	void *found;
-
-	if (!HAK_OVERRIDE || dlsym == NULL)
-		return true;
-	found = dlsym(RTLD_DEFAULT, "prctl");
-	return found == NULL || memcmp(&found, &ours, sizeof found) == 0;
+	return !HAK_OVERRIDE || prctl == hak_prctl;
 }
 
 void hak_sandbox_note(void)
