@@ -205,6 +205,21 @@ def restarts_when_it_hangs(host):
     host.client()
 
 
+def restarts_as_often_as_it_takes(host):
+    """Killed again and again, it comes back each time: nobody looks after it at night, and systemd
+    takes the sockets of a service away that has been started too often."""
+    host.do("systemctl", "start", "hakd")
+    for number in range(1, 9):
+        pid = host.property("MainPID")
+        host.do("kill", "-KILL", pid)
+        wait_for(f"it is restarted for the {number}. time",
+                 lambda: host.is_active() and host.property("MainPID") not in ("0", pid))
+    for unit in ("hakd.socket", "hakd-control.socket"):
+        expect(host.is_active(unit), unit, "is gone")
+    host.start_program()
+    host.client()
+
+
 def stops(host):
     host.do("systemctl", "start", "hakd")
     host.start_program()
@@ -247,8 +262,8 @@ def serves_metrics(host):
     expect(host.complaints() == [], host.complaints())
 
 
-CASES = (starts, answers_admins_only, is_activated_by_a_client, restarts_when_it_hangs, stops,
-         serves_metrics)
+CASES = (starts, answers_admins_only, is_activated_by_a_client, restarts_when_it_hangs,
+         restarts_as_often_as_it_takes, stops, serves_metrics)
 
 
 def main(build, name):
