@@ -11,10 +11,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define ALL_METHODS 0xffff /* those that evhttp does not know among them: they get their 405 too */
+
+#define NO_USER ((uid_t)-1)
 
 static LIST_HEAD(, http) servers = LIST_HEAD_INITIALIZER(servers);
 
@@ -170,6 +173,47 @@ static void admit(struct http *http)
 		event_add(http->resuming, &pause);
 }
 
+/* Whose the connection is, where that user may have few. Of TCP nothing is known. */
+static uid_t limited_user(int fd)
+{
+	struct ucred peer;
+	socklen_t size = sizeof peer;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 || peer.uid == 0 ||
+	    peer.uid == geteuid())
+		return NO_USER;
+	return peer.uid;
+}
+
+static bool has_enough(const struct http *http, uid_t uid)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < http->connection_count && uid != NO_USER; i++)
+		count += http->connections[i].uid == uid;
+	return count >= HTTP_USER_CONNECTIONS_MAX;
+}
+
+/* One that is of no use is shut down, so that evhttp finds its end and closes it in the next turn;
+ * it takes nobody's place until then. */
+static void enter(struct http *http, int fd)
+{
+	struct stat status;
+	uid_t uid;
+
+	if (fstat(fd, &status) != 0)
+		return;
+	uid = limited_user(fd);
+	if (has_enough(http, uid)) {
+		log_say(LOG_DEBUG, "Closed an HTTP connection of user %u, who has %d.", uid,
+			HTTP_USER_CONNECTIONS_MAX);
+		shutdown(fd, SHUT_RDWR);
+		return;
+	}
+	http->connections[http->connection_count++] = (struct http_connection){
+		.fd = fd, .inode = status.st_ino, .uid = uid};
+}
+
 /* Right after connections were accepted, before anything of theirs can be read. */
 static void on_accepted(evutil_socket_t unused, short what, void *context)
 {
@@ -180,12 +224,8 @@ static void on_accepted(evutil_socket_t unused, short what, void *context)
 	sweep(http);
 	while (http->newcomer_count > 0) {
 		struct bufferevent *newcomer = http->newcomers[--http->newcomer_count];
-		int fd = bufferevent_getfd(newcomer);
-		struct stat status;
 
-		if (fstat(fd, &status) == 0)
-			http->connections[http->connection_count++] = (struct http_connection){
-				.fd = fd, .inode = status.st_ino};
+		enter(http, bufferevent_getfd(newcomer));
 		bufferevent_decref(newcomer);
 	}
 	admit(http);

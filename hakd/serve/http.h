@@ -2,7 +2,8 @@
  *
  * Requests are short and answered at once from memory. Bounds: a header of HTTP_HEADER_BYTES_MAX, a
  * body of HTTP_BODY_BYTES_MAX, HTTP_TIMEOUT_SECONDS without a byte, HTTP_CONNECTIONS_MAX open
- * connections, beyond which new ones wait in the sockets' queues.
+ * connections, beyond which new ones wait in the sockets' queues. Of one user but root and the
+ * daemon's own, as far as a socket tells it, HTTP_USER_CONNECTIONS_MAX: more are closed at once.
  *
  * A route that is asked for by a method that it has not is answered 405 here, a path without a
  * route 404. Errors are JSON, as proto/README.md has it.
@@ -22,6 +23,7 @@
 #define HTTP_BODY_BYTES_MAX 4096
 #define HTTP_TIMEOUT_SECONDS 5
 #define HTTP_CONNECTIONS_MAX 64
+#define HTTP_USER_CONNECTIONS_MAX 16
 #define HTTP_LISTENERS_MAX 8
 
 /* pid: the number that stands for # in the path, else 0. */
@@ -36,6 +38,7 @@ struct http_route {
 struct http_connection {
 	int fd; /* evhttp's */
 	ino_t inode;
+	uid_t uid; /* NO_USER, of http.c: the socket does not tell, or none that is limited */
 };
 
 struct http {

@@ -1,13 +1,15 @@
 """Goal    the control socket answers as proto/README.md says, and bears wrong and slow callers.
 Method  requests by hand and by python's http.client against a real hakd."""
 
+import contextlib
 import json
+import os
 import socket
 import time
 
 import pytest
 
-from conftest import wait_for
+from conftest import NOBODY, exit_status, fork, wait_for
 
 
 def raw(path, request=b""):
@@ -144,3 +146,35 @@ def test_metrics_socket_shows_nothing_else(daemon):
     assert daemon.request("POST", "/v1/clients/1/trim", socket_path=path)[0] == 404
     assert path.stat().st_mode & 0o777 == 0o666
     assert daemon.stop() == 0 and not path.exists()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs another user")
+def test_one_user_does_not_keep_the_others_out(daemon):
+    """Who sends a byte now and then is never closed for silence: one has a part of the 64."""
+    path = daemon.folder.parent / "metrics"
+    daemon.start("--metrics-socket", path)
+    holding, ending = os.pipe(), os.pipe()
+
+    def hold():
+        os.close(ending[1])
+        held = [socket.socket(socket.AF_UNIX) for _ in range(64)]
+        for connection in held:
+            connection.connect(str(path))
+            with contextlib.suppress(ConnectionError):  # closed already
+                connection.sendall(b"GET /-/heal")
+        os.write(holding[1], b"x")
+        os.read(ending[0], 1)
+
+    child = fork(hold, NOBODY)
+    os.close(holding[1])
+    assert os.read(holding[0], 1) == b"x"
+    asking = raw(path, b"GET /-/healthy HTTP/1.0\r\n\r\n")
+    asking.settimeout(2)
+    try:
+        assert read_all(asking).endswith(b"ok\n")
+        assert daemon.fd_count() < 40
+    finally:
+        for fd in (*ending, holding[0]):
+            os.close(fd)
+        assert exit_status(child) == 0
+    assert daemon.request("GET", "/-/healthy", socket_path=path)[0] == 200
