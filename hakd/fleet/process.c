@@ -63,6 +63,11 @@ static bool ends_in(const char *string, size_t length, const char *end)
 	return length > end_length && memcmp(string + length - end_length, end, end_length) == 0;
 }
 
+static bool is_service(const char *name)
+{
+	return ends_in(name, strlen(name), ".service");
+}
+
 void process_unit_of(const char *cgroup, char *unit, size_t size)
 {
 	unit[0] = '\0';
@@ -135,8 +140,10 @@ bool process_identify(pid_t pid, struct process_identity *identity)
 
 	program = strrchr(identity->exe, '/');
 	program = program != NULL ? program + 1 : identity->comm;
-	if (ends_in(identity->unit, strlen(identity->unit), ".service"))
+	if (is_service(identity->unit))
 		program = identity->unit;
+	else if (is_service(program))
+		program = ""; /* anybody can call a program so */
 	snprintf(identity->group, sizeof identity->group, "%.*s", (int)sizeof identity->group - 1,
 		 program[0] != '\0' ? program : "unknown");
 	return true;

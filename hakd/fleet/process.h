@@ -16,7 +16,8 @@ struct process_identity {
 	char comm[64];
 	char exe[256];
 	char unit[128];	 /* its systemd unit: the innermost .service, .scope or .slice */
-	char group[128]; /* the unit where that is a service, else the program's name */
+	char group[128]; /* the unit where that is a service, else the program's name, where
+			    that does not pose as one */
 };
 
 struct process_memory {

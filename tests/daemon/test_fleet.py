@@ -183,6 +183,15 @@ def test_names_with_anything_in_them(hakd, helpers, tmp_path):
     check_by_promtool(hakd)
 
 
+def test_a_name_is_no_service(hakd, helpers, tmp_path):
+    """Anybody may call a program so; its numbers are not to be added to those of the service."""
+    program = tmp_path / "nginx.service"
+    shutil.copy(os.path.realpath(sys.executable), program)
+    row = hakd.of(helpers("nginx.service", program=str(program)).pid)
+    assert (row["command"], row["exe"]) == ("nginx.service", str(program))
+    assert row["unit"] != "nginx.service" and row["group"] == "unknown"
+
+
 def check_by_promtool(hakd):
     if shutil.which("promtool"):
         run = subprocess.run(["promtool", "check", "metrics"], input=hakd.metrics_text(), text=True,
