@@ -144,6 +144,14 @@ static void on_stop(evutil_socket_t number, short what, void *context)
 	event_base_loopbreak(daemon->base);
 }
 
+static void on_hangup(evutil_socket_t number, short what, void *context)
+{
+	(void)number;
+	(void)what;
+	(void)context;
+	log_say(LOG_INFO, "Nothing is read again at SIGHUP.");
+}
+
 static void on_departure(evutil_socket_t fd, short what, void *context)
 {
 	struct daemon *daemon = context;
@@ -218,6 +226,8 @@ static int add_events(struct daemon *daemon)
 	error = add_event(daemon, SIGTERM, EV_SIGNAL, on_stop, NULL);
 	if (error == 0)
 		error = add_event(daemon, SIGINT, EV_SIGNAL, on_stop, NULL);
+	if (error == 0)
+		error = add_event(daemon, SIGHUP, EV_SIGNAL, on_hangup, NULL);
 	if (error == 0)
 		error = add_event(daemon, daemon->table.departures, EV_READ, on_departure, NULL);
 	if (error == 0)

@@ -26,7 +26,7 @@ struct daemon {
 	struct listener listener;
 	struct http http;	  /* control */
 	struct http metrics_http; /* metrics */
-	struct event *events[5];  /* signals, departures, tick, watchdog */
+	struct event *events[6];  /* signals, departures, tick, watchdog */
 	size_t event_count;
 	char *made[3]; /* paths of the sockets that were made here */
 	size_t made_count;

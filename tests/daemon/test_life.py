@@ -259,3 +259,12 @@ def test_journal(daemon):
         lines = [line for line in journal.read().splitlines() if "RLIMIT_NOFILE" not in line]
     assert lines[0].startswith("<6>hakd 0.1.0 is ready")
     assert lines[1].startswith("<3>Another daemon answers") and lines[2].startswith("<6>Stopping")
+
+
+def test_hangup_is_no_reason_to_end(hakd, page):
+    """Many daemons read their settings again then, and are sent it for that; to systemd an end by
+    SIGHUP is a clean one, after which nothing is restarted."""
+    hakd.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: "SIGHUP" in hakd.log.read_text() or hakd.process.poll() is not None)
+    assert hakd.process.poll() is None and hakd.status()["client_count"] == 1
+    assert hakd.stop() == 0
