@@ -12,6 +12,7 @@
 #include "govern/limit.h"
 #include "govern/purge.h"
 #include "govern/stats.h"
+#include "govern/sweep.h"
 #include "govern/telemetry.h"
 #include "calls/malloc.h"
 #include "heap/budget.h"
@@ -54,13 +55,17 @@ static void slow_passed(void)
 {
 	static __thread uint8_t passed_count;
 
-	if ((++passed_count % LOOK_EVERY != 0 && !hak_telemetry_is_urgent()) || hak_forward.is_on)
+	if ((++passed_count % LOOK_EVERY != 0 && !hak_thread_is_to_look() &&
+	     !hak_telemetry_is_urgent()) ||
+	    hak_forward.is_on)
 		return;
 	uint64_t now_ns = hak_os_now_ns();
 
 	hak_purge_if_due(now_ns);
+	hak_sweep_if_due(now_ns);
 	hak_limit_look(now_ns);
 	hak_telemetry_if_due(now_ns);
+	hak_thread_looked(now_ns, hak_purge_is_pending() || hak_sweep_is_pending());
 }
 
 /* Defined here, so that a static link that takes malloc takes this file with its constructor

@@ -46,11 +46,25 @@ static HAK_NOINLINE void *refill(unsigned class_idx, size_t size)
 	return hak_likely(block != NULL) ? block : refill_from_reserve(class_idx, size);
 }
 
-void *hak_malloc_class(unsigned class_idx, size_t size)
+static HAK_NOINLINE void *look(void *block)
+{
+	hak_thread_look();
+	return block;
+}
+
+/* The fast path: from the magazine, or else by what is slow. */
+HAK_INLINE void *take_small(unsigned class_idx, size_t size)
 {
 	void *block = hak_magazine_pop(class_idx);
 
-	return hak_likely(block != NULL) ? block : refill(class_idx, size);
+	if (hak_unlikely(block == NULL))
+		return refill(class_idx, size);
+	return hak_likely(!hak_magazine_is_to_look()) ? block : look(block);
+}
+
+void *hak_malloc_class(unsigned class_idx, size_t size)
+{
+	return take_small(class_idx, size);
 }
 
 /* A run; where the region is full, a mapping of its own as for a huge block. */
@@ -101,10 +115,7 @@ HAK_EXPORT HAK_HOT void *hak_malloc(size_t size)
 {
 	if (hak_unlikely(size > HAK_TABLE_BYTES_MAX))
 		return malloc_larger(size);
-	unsigned class_idx = hak_size_class_of_tiny(size);
-	void *block = hak_magazine_pop(class_idx);
-
-	return hak_likely(block != NULL) ? block : refill(class_idx, size);
+	return take_small(hak_size_class_of_tiny(size), size);
 }
 
 size_t hak_malloc_product(size_t count, size_t size)

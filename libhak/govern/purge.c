@@ -80,9 +80,14 @@ static bool purge_superslabs(uint64_t before_ns)
 	return true;
 }
 
+bool hak_purge_is_pending(void)
+{
+	return hak_pool_has_empty() || hak_huge_has_cached();
+}
+
 void hak_purge_if_due(uint64_t now_ns)
 {
-	if (!hak_pool_has_empty() && !hak_huge_has_cached())
+	if (!hak_purge_is_pending())
 		return;
 	uint64_t due = atomic_load_explicit(&due_ns, memory_order_relaxed);
 

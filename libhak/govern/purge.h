@@ -1,6 +1,6 @@
 /* purge.h - memory back to the system: empty SuperSlabs and cached mappings that have aged.
  *
- * What has been unused for the decay (config.h) goes back on a later slow path, looked at no more
+ * What has been unused for the decay (HAK_DECAY) goes back on a later slow path, looked at no more
  * often than the interval, a few SuperSlabs at a time. Memory that cannot go back (it is locked)
  * stays usable and is tried again a decay later.
  *
@@ -29,5 +29,8 @@ uint64_t hak_purge_returned_bytes(void);
 
 /* Called on the way out of slow paths, not of each: returns at once unless something may be due. */
 void hak_purge_if_due(uint64_t now_ns);
+
+/* True: there is something whose time will come. */
+bool hak_purge_is_pending(void);
 
 #endif

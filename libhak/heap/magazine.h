@@ -3,9 +3,10 @@
  *   bottom      bottom + 1                 top                      limit
  *   | NULL      | oldest ... newest        | room ...               |
  *
- * pop and push are the whole of most mallocs and frees: no lock, no atomic operation, no touch of
- * the block. The NULL below the first slot makes "empty" one test of what would be popped. The
- * store of top commits, so a thread may be stopped or copied by fork anywhere between.
+ * pop and push are the whole of most mallocs and frees, but for a count of the blocks taken: no
+ * lock, no atomic operation, no touch of the block. The NULL below the first slot makes "empty" one
+ * test of what would be popped. The store of top commits, so a thread may be stopped or copied by
+ * fork anywhere between.
  *
  * The heads (top and limit) lie in thread-local storage, so a thread needs no look-up and no test
  * whether it was born: until its class is first used, and after the thread's death, a head is an
@@ -32,6 +33,7 @@
 struct hak_magazine_heads {
 	void **volatile top[HAK_CLASS_BYTES]; /* written by the owner alone, read by all */
 	void **limit[HAK_CLASS_BYTES];
+	int32_t hits_left; /* blocks to take from magazines until the thread looks at the clock */
 };
 
 extern HAK_HIDDEN __thread struct hak_magazine_heads hak_magazine_heads;
@@ -68,6 +70,13 @@ HAK_INLINE void *hak_magazine_pop(size_t class_idx)
 	if (hak_likely(block != NULL))
 		HAK_MAGAZINE_TOP_STORE(hak_magazine_heads.top[class_idx], top - 1);
 	return block;
+}
+
+/* To be asked after a block was taken on the fast path. True: a look at the clock is due
+ * (hak_thread_look), which a thread would else never take whose magazines have all it needs. */
+HAK_INLINE bool hak_magazine_is_to_look(void)
+{
+	return --hak_magazine_heads.hits_left < 0;
 }
 
 /* Keeps a block. False: there is no room, or the block is the newest one already. */

@@ -35,6 +35,11 @@ static __thread volatile uint8_t visit_count;
 static __thread uint16_t give_count;
 static __thread struct hak_gate_pass own_pass;
 
+/* A look is for its own sake; when the last one was, and how many hits it was to be from then. */
+static __thread bool is_to_look;
+static __thread uint32_t looked_ms; /* of 2^20 ns */
+static __thread int32_t hits_to_look;
+
 /* Forks that signal handlers make while this thread holds the gate for one. */
 static __thread uint8_t nested_fork_count;
 
@@ -302,6 +307,44 @@ void hak_thread_shed(void)
 	atomic_fetch_add_explicit(&shed_count, 1, memory_order_relaxed);
 	if (self != NULL)
 		shed_if_asked(self);
+}
+
+void hak_thread_look(void)
+{
+	int saved_errno = errno;
+	struct hak_thread *thread = hak_thread_enter();
+
+	is_to_look = true;
+	hak_thread_leave(thread);
+	errno = saved_errno;
+}
+
+bool hak_thread_is_to_look(void)
+{
+	bool answer = is_to_look;
+
+	is_to_look = false;
+	return answer;
+}
+
+/* A look costs as much as thirty hits. */
+#define HITS_MAX 16384
+#define HITS_MAX_PENDING 1024
+
+void hak_thread_looked(uint64_t now_ns, bool is_pending)
+{
+	uint32_t now_ms = (uint32_t)(now_ns >> 20);
+
+	if (!is_pending)
+		hits_to_look = HITS_MAX;
+	else if (now_ms != looked_ms)
+		hits_to_look = hits_to_look / 4 + 1;
+	else
+		hits_to_look *= 2;
+	if (is_pending && hits_to_look > HITS_MAX_PENDING)
+		hits_to_look = HITS_MAX_PENDING;
+	looked_ms = now_ms;
+	hak_magazine_heads.hits_left = hits_to_look;
 }
 
 void hak_thread_leave(struct hak_thread *thread)

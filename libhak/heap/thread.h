@@ -62,6 +62,16 @@ void *hak_thread_take(unsigned class_idx);
  * out of its next slow path. Inside the gate. */
 void hak_thread_shed(void);
 
+/* A slow path for nothing but a look at the clock (hak_magazine_is_to_look). */
+void hak_thread_look(void);
+
+/* True once on the way out of such a one. */
+bool hak_thread_is_to_look(void);
+
+/* After a look: says when this thread takes the next, in blocks taken. Seldom, but where something
+ * is pending: the less often the sooner the last one was. */
+void hak_thread_looked(uint64_t now_ns, bool is_pending);
+
 /* Gives a block back where hak_magazine_push() said no. */
 void hak_thread_give(unsigned class_idx, void *block);
 

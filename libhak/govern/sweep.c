@@ -1,0 +1,139 @@
+#include "govern/sweep.h"
+
+#include "base/settings.h"
+#include "base/size_class.h"
+#include "govern/purge.h"
+#include "heap/pool.h"
+#include "heap/region.h"
+#include "heap/tally.h"
+#include "heap/thread.h"
+
+#include <stdatomic.h>
+
+/* Looks in a decay: so many moments are compared, and each costs a sum over all threads. */
+#define LOOKS_A_DECAY 4
+
+/* Less than this is not looked for. A heap that has not opened twice as much is never summed up. */
+#define MIB (1 << 20)
+#define IDLE_MIB_MIN 8
+#define IDLE_BYTES_MIN ((uint64_t)IDLE_MIB_MIN * MIB)
+
+#define PAUSE_NS_MAX 64000000000ull
+
+static _Atomic bool is_busy;
+static _Atomic bool is_pending;
+static _Atomic uint64_t due_ns;
+
+/* Of whoever is busy. */
+static struct {
+	uint64_t window_ns; /* since when idle_low is the least */
+	uint64_t looked_ns;
+	uint64_t idle_low;
+	uint64_t idle_last;
+	uint64_t pause_ns; /* after a sweep that found little; 0: none */
+	uint64_t resume_ns;
+	bool is_sweeping;
+	struct hak_purge_trim trim;
+} sweep;
+
+/* Memory that holds no block in use or cached: in slabs, and in units that no slab has. */
+static uint64_t idle_bytes(void)
+{
+	struct hak_tally_sums sums;
+	struct hak_pool_counts pool;
+	int64_t bytes = 0;
+
+	(void)hak_thread_tally(&sums);
+	hak_pool_count(&pool);
+	for (unsigned i = 1; i <= HAK_CLASS_COUNT; i++)
+		bytes += (sums.touched[i] - sums.taken[i]) *
+			 (int64_t)hak_size_classes[i].block_bytes;
+	bytes -= sums.returned_bytes;
+	/* Others add meanwhile: the sum may be below zero for a moment that never was. */
+	return (bytes > 0 ? (uint64_t)bytes : 0) + (pool.free_touched_unit_count << HAK_UNIT_SHIFT);
+}
+
+/* Much was taken or given by this thread since it last asked: what was idle then says little. */
+static bool has_moved(void)
+{
+	static __thread int32_t last_mib;
+	int32_t moved_mib = (int32_t)(hak_tally_moved() / MIB);
+
+	if (moved_mib - last_mib < IDLE_MIB_MIN && last_mib - moved_mib < IDLE_MIB_MIN)
+		return false;
+	last_mib = moved_mib;
+	return true;
+}
+
+static void begin(uint64_t target_bytes)
+{
+	/* Begun: magazines and depots are left to those who use them. */
+	sweep.trim = (struct hak_purge_trim){.target_bytes = target_bytes, .is_begun = true};
+	sweep.is_sweeping = true;
+}
+
+static void look(uint64_t now_ns, uint64_t decay_ns)
+{
+	uint64_t idle = idle_bytes();
+
+	/* No slow path since the last look, for a whole decay: as it was, so it stayed. */
+	if (now_ns - sweep.looked_ns >= decay_ns) {
+		sweep.idle_low = sweep.idle_last;
+		sweep.window_ns = sweep.looked_ns;
+	}
+	sweep.looked_ns = now_ns;
+	sweep.idle_last = idle;
+	if (idle < sweep.idle_low)
+		sweep.idle_low = idle;
+	if (now_ns - sweep.window_ns < decay_ns)
+		return;
+	if (sweep.idle_low >= IDLE_BYTES_MIN && now_ns >= sweep.resume_ns)
+		begin(sweep.idle_low);
+	sweep.idle_low = idle;
+	sweep.window_ns = now_ns;
+}
+
+static void step(uint64_t now_ns, uint64_t decay_ns)
+{
+	if (hak_purge_trim(&sweep.trim))
+		return;
+	sweep.is_sweeping = false;
+	if (sweep.trim.released_bytes >= sweep.trim.target_bytes / 4)
+		sweep.pause_ns = 0;
+	else
+		sweep.pause_ns = sweep.pause_ns == 0 ? 2 * decay_ns : 2 * sweep.pause_ns;
+	if (sweep.pause_ns > PAUSE_NS_MAX)
+		sweep.pause_ns = PAUSE_NS_MAX;
+	sweep.resume_ns = now_ns + sweep.pause_ns;
+}
+
+bool hak_sweep_is_pending(void)
+{
+	return atomic_load_explicit(&is_pending, memory_order_relaxed);
+}
+
+void hak_sweep_if_due(uint64_t now_ns)
+{
+	/* acquire, and release below: hand the state from one thread to the next */
+	if ((now_ns < atomic_load_explicit(&due_ns, memory_order_relaxed) && !has_moved()) ||
+	    hak_region_open_bytes() < 2 * IDLE_BYTES_MIN ||
+	    atomic_exchange_explicit(&is_busy, true, memory_order_acquire))
+		return;
+	uint64_t decay_ns = hak_setting(&hak_settings.decay_ms) * 1000000;
+	uint64_t next_ns = now_ns;
+
+	/* Even where all that is empty goes at once. */
+	if (decay_ns < HAK_PURGE_INTERVAL_NS)
+		decay_ns = HAK_PURGE_INTERVAL_NS;
+
+	if (sweep.is_sweeping)
+		step(now_ns, decay_ns);
+	else
+		look(now_ns, decay_ns);
+	if (!sweep.is_sweeping)
+		next_ns += decay_ns / LOOKS_A_DECAY;
+	atomic_store_explicit(&is_pending, sweep.is_sweeping || sweep.idle_last >= IDLE_BYTES_MIN,
+			      memory_order_relaxed);
+	atomic_store_explicit(&due_ns, next_ns, memory_order_relaxed);
+	atomic_store_explicit(&is_busy, false, memory_order_release);
+}

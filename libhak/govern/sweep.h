@@ -1,0 +1,23 @@
+/* sweep.h - memory between live blocks back to the system, once the heap has not needed it.
+ *
+ * SuperSlabs that are empty age one by one (purge.h). Most of what a burst leaves behind lies in
+ * others: free units, and pages in slabs that only free blocks cover. They have no age of their
+ * own; what the heap as a whole has kept idle for a decay, at the least moment of it, is what it
+ * did not need, and so much is looked for, in steps of some milliseconds. A heap that breathes
+ * within the decay gives nothing back. Where little is found (live blocks are everywhere) the next
+ * look is put off, twice as long each time.
+ *
+ * Threads    any, inside the fork gate; one at a time sweeps, the others pass by.
+ */
+#ifndef HAK_GOVERN_SWEEP_H
+#define HAK_GOVERN_SWEEP_H
+
+#include "base/config.h"
+
+/* Called on the way out of slow paths, not of each: returns at once unless something is due. */
+void hak_sweep_if_due(uint64_t now_ns);
+
+/* True: so much is idle that its time may come. */
+bool hak_sweep_is_pending(void);
+
+#endif

@@ -1,0 +1,129 @@
+/* Goal: what live blocks have left idle for a decay goes back to the system, though the program
+ * goes on with no more than its magazines hold; what it needs again within the decay stays.
+ * Method: 96 MiB of blocks of mixed sizes, of which all but every sixteenth are freed; then pairs
+ * of malloc and free in a few classes, which never miss. Resident memory from /proc, the blocks'
+ * contents, and what was given back by libhak's own count.
+ */
+#include "unit.h"
+
+#include "base/os.h"
+#include "govern/purge.h"
+#include "heap/thread.h"
+
+#include <hak/hak.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define MIB ((size_t)1 << 20)
+#define BLOCKS 65536
+#define KEPT_EVERY 16
+#define MEAN_BYTES 1536
+
+static unsigned char *blocks[BLOCKS];
+
+static size_t size_of(size_t i)
+{
+	return 24 + i * 2654435761u % (2 * MEAN_BYTES - 48);
+}
+
+static size_t resident_bytes(void)
+{
+	unsigned long pages = 0;
+	FILE *statm = fopen("/proc/self/statm", "r");
+
+	assert_non_null(statm);
+	assert_int_equal(fscanf(statm, "%*u %lu", &pages), 1);
+	fclose(statm);
+	return pages * hak_os_page_bytes();
+}
+
+static void take(size_t step)
+{
+	for (size_t i = 0; i < BLOCKS; i++) {
+		if (i % KEPT_EVERY == 0 && step != 1)
+			continue;
+		blocks[i] = hak_malloc(size_of(i));
+		assert_non_null(blocks[i]);
+		memset(blocks[i], (int)(i & 0xff), size_of(i));
+	}
+}
+
+static void give_most(void)
+{
+	for (size_t i = 0; i < BLOCKS; i++)
+		if (i % KEPT_EVERY != 0)
+			hak_free(blocks[i]);
+}
+
+static void check_and_give_rest(void)
+{
+	for (size_t i = 0; i < BLOCKS; i += KEPT_EVERY) {
+		assert_int_equal(blocks[i][0], i & 0xff);
+		assert_int_equal(blocks[i][size_of(i) - 1], i & 0xff);
+		hak_free(blocks[i]);
+	}
+}
+
+/* So many hundredths of a second of pairs that magazines alone serve. */
+static void hit(int hundredths)
+{
+	for (int i = 0; i < hundredths; i++) {
+		for (size_t j = 0; j < 64; j++) {
+			void *volatile block = hak_malloc(100 + 16 * (j % 4));
+
+			hak_free(block);
+		}
+		usleep(10000);
+	}
+}
+
+static void what_is_idle_goes_back(void **state)
+{
+	size_t before, full, after;
+
+	(void)state;
+	before = resident_bytes();
+	take(1);
+	full = resident_bytes();
+	give_most();
+	hit(250);
+	after = resident_bytes();
+	print_message("resident %zu KiB, full %zu KiB, after %zu KiB\n", before / 1024, full / 1024,
+		      after / 1024);
+#if !defined(__SANITIZE_THREAD__)
+	/* A sixteenth is live, and has a page or two for each block. */
+	assert_true(after < before + BLOCKS / KEPT_EVERY * 2 * hak_os_page_bytes() + 16 * MIB);
+#endif
+	assert_true(hak_purge_returned_bytes() > 48 * MIB);
+	check_and_give_rest();
+}
+
+static void a_heap_that_breathes_keeps_its_memory(void **state)
+{
+	uint64_t before;
+
+	(void)state;
+	take(1);
+	before = hak_purge_returned_bytes();
+	for (int breath = 0; breath < 10; breath++) {
+		give_most();
+		hit(20);
+		take(KEPT_EVERY);
+	}
+	print_message("%llu bytes went back meanwhile\n",
+		      (unsigned long long)(hak_purge_returned_bytes() - before));
+	assert_true(hak_purge_returned_bytes() - before < 8 * MIB);
+	give_most();
+	check_and_give_rest();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_is_idle_goes_back),
+		cmocka_unit_test(a_heap_that_breathes_keeps_its_memory),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
