@@ -8,12 +8,9 @@
 /* Weak, since a static program has no dlsym. */
 #pragma weak dlsym
 
-/* What each sanitizer's run-time library is known by. */
-extern void __asan_init(void) __attribute__((weak));
-extern void __hwasan_init(void) __attribute__((weak));
-extern void __lsan_init(void) __attribute__((weak));
-extern void __msan_init(void) __attribute__((weak));
-extern void __tsan_init(void) __attribute__((weak));
+/* What a sanitizer's run-time library has that replaces malloc (sanitizer/allocator_interface.h).
+ * One name for all of them: each costs every process a search through all of its libraries. */
+extern size_t __sanitizer_get_allocated_size(const volatile void *block) __attribute__((weak));
 
 struct hak_forward hak_forward;
 
@@ -49,17 +46,21 @@ void hak_forward_start(void)
 /* Tests are built with sanitizers and without the names: there libhak replaces no malloc. */
 const char *hak_forward_sanitizer(void)
 {
-	if (!HAK_OVERRIDE)
+	static const struct {
+		const char *symbol;
+		const char *name;
+	} sanitizers[] = {
+		{"__asan_init", "AddressSanitizer"}, {"__hwasan_init", "HWAddressSanitizer"},
+		{"__lsan_init", "LeakSanitizer"},    {"__msan_init", "MemorySanitizer"},
+		{"__tsan_init", "ThreadSanitizer"},
+	};
+
+	if (!HAK_OVERRIDE || __sanitizer_get_allocated_size == NULL)
 		return NULL;
-	if (__asan_init != NULL)
-		return "AddressSanitizer";
-	if (__hwasan_init != NULL)
-		return "HWAddressSanitizer";
-	if (__lsan_init != NULL)
-		return "LeakSanitizer";
-	if (__msan_init != NULL)
-		return "MemorySanitizer";
-	return __tsan_init != NULL ? "ThreadSanitizer" : NULL;
+	for (size_t i = 0; dlsym != NULL && i < sizeof sanitizers / sizeof *sanitizers; i++)
+		if (dlsym(RTLD_DEFAULT, sanitizers[i].symbol) != NULL)
+			return sanitizers[i].name;
+	return "a sanitizer";
 }
 
 /* valgrind knows a request by a sequence of instructions that does nothing elsewhere: rotations of
