@@ -58,10 +58,18 @@ def build(programs):
     """Brings build/release up to date: old machine code under a new name is worse than a wait."""
     try:
         for step in (["--preset", "release"],
-                     ["--build", str(BUILD), "--target", "hak", *programs]):
+                     ["--build", str(BUILD), "--target", "hak", "limit", *programs]):
             subprocess.run(["cmake", *step], cwd=ROOT, check=True, stdout=sys.stderr)
     except (OSError, subprocess.CalledProcessError) as error:
         sys.exit(f"bench: {error}")
+
+
+def limit_of(directory):
+    """The malloc that does the least (bench/limit.c), built beside the programs."""
+    path = directory / "liblimit.so"
+    if not path.is_file():
+        refuse(f"{path} does not exist")
+    return path
 
 
 def locate(settings):
