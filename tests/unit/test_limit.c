@@ -350,7 +350,8 @@ static void above_a_soft_budget_free_memory_goes_back(void **state)
 	assert_true(slots_after_churn(880) > HAK_MAGAZINE_SLOTS_BORN); /* and without a budget */
 	for (block_count = 0; block_count < 40000; block_count++)
 		memset(blocks[block_count] = hak_malloc(2000), 1, 2000);
-	hak_set_budget(8 * MIB, 0);
+	/* Less than what will be live, so that it is frugal for as long as the budget stands. */
+	hak_set_budget(4 * MIB, 0);
 	/* Nine of ten are freed: page holes, which nobody gives back without a reason. */
 	for (size_t i = 0; i < block_count; i++)
 		if (i / 10 % 10 != 0) {
