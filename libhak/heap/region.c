@@ -45,9 +45,6 @@ static void reserve(uint32_t superslab_count)
 
 	if (start == NULL)
 		return;
-	/* gcore reads every mapping that it is not told to leave out, without access or not, and
-	 * would write all of this as zeroes. Where the kernel refuses, it does. */
-	(void)hak_os_dump(start, table_bytes + region_bytes, false);
 	char *base = start + table_bytes;
 
 	hak_region.base = (uintptr_t)base;
@@ -56,6 +53,13 @@ static void reserve(uint32_t superslab_count)
 	hak_region.meta_end = hak_region.slab_descriptors;
 	hak_region.meta_bytes = (size_t)(hak_region.meta_end - start);
 	hak_region.superslab_count_max = superslab_count;
+}
+
+/* The mapping's other end than `start`. */
+static char *region_end(void)
+{
+	return (char *)hak_region.base +
+	       (size_t)hak_region.superslab_count_max * HAK_SUPERSLAB_BYTES;
 }
 
 static size_t wanted_bytes(void)
@@ -74,9 +78,17 @@ static size_t wanted_bytes(void)
 	return bytes;
 }
 
-/* Core dumps have what is open of a part, and the step behind it. So a step that opens moves two
- * borders between mappings, and needs no mapping more at any moment: a process may be at its
- * vm.max_map_count. Where the kernel refuses, memory that dumps lack is memory still. */
+/* gcore reads every mapping that it is not told to leave out, without access or not, and would
+ * write all that is reserved as zeroes. Where the kernel refuses, it does. */
+static void leave_out(void *from, void *to)
+{
+	(void)hak_os_dump(from, (size_t)((char *)to - (char *)from), false);
+}
+
+/* Once a part has grown, core dumps have what is open of it, and the step behind that. So a step
+ * that opens moves two borders between mappings, and needs no mapping more at any moment: a process
+ * may be at its vm.max_map_count. Where the kernel refuses, memory that dumps lack is memory
+ * still. */
 static void dump_ahead(void *from, void *to)
 {
 	if (to > from)
@@ -123,7 +135,9 @@ static bool open_row(struct table table, uint32_t first)
 	char *end = row_end(&table, first);
 	char *from = first == 0 ? table.start : row_end(&table, first - ROW_SUPERSLABS);
 
-	dump_ahead(first == 0 ? from : end, row_end(&table, first + ROW_SUPERSLABS));
+	if (first != 0)
+		dump_ahead(first == ROW_SUPERSLABS ? from : end,
+			   row_end(&table, first + ROW_SUPERSLABS));
 	return from == end || hak_os_open(from, (size_t)(end - from));
 }
 
@@ -133,18 +147,21 @@ static bool open_tables(uint32_t first)
 	return open_row(slab_table(), first) && open_row(class_table(), first);
 }
 
-/* What the first malloc of any process needs: one call for two neighbours. */
+/* What the first malloc of any process needs: one call for two neighbours. All but that, and the
+ * first SuperSlab, which comes next, is left out of dumps; afterwards, since each call is the
+ * cheaper the fewer mappings it makes. */
 static bool open_first(void)
 {
-	struct table slabs = slab_table();
+	struct table slabs = slab_table(), classes = class_table();
+	char *base = (char *)hak_region.base;
 	char *start = hak_region.meta_end - HAK_META_STEP_BYTES;
 
-	dump_ahead(start - HAK_META_STEP_BYTES, row_end(&slabs, ROW_SUPERSLABS));
-	if (!hak_os_open(start, (size_t)(row_end(&slabs, 0) - start)) ||
-	    !open_row(class_table(), 0))
+	if (!hak_os_open(start, (size_t)(row_end(&slabs, 0) - start)) || !open_row(classes, 0))
 		return false;
-	/* The first SuperSlab, which comes next, and the step behind it: one call. */
-	dump_ahead((char *)hak_region.base, (char *)hak_region.base + 2 * HAK_SUPERSLAB_BYTES);
+	leave_out(hak_region.meta_end - hak_region.meta_bytes, start);
+	leave_out(row_end(&slabs, 0), classes.start);
+	leave_out(row_end(&classes, 0), base);
+	leave_out(base + HAK_SUPERSLAB_BYTES, region_end());
 	hak_region.meta_open_bytes = HAK_META_STEP_BYTES;
 	return true;
 }
@@ -196,8 +213,8 @@ bool hak_region_open_next(uint32_t *index)
 	char *start = (char *)hak_region.base + (size_t)next * HAK_SUPERSLAB_BYTES;
 	char *end = start + HAK_SUPERSLAB_BYTES;
 
-	if (next != 0 && next + 1 < hak_region.superslab_count_max)
-		dump_ahead(end, end + HAK_SUPERSLAB_BYTES);
+	if (next != 0)
+		dump_ahead(next == 1 ? start : end, least(end + HAK_SUPERSLAB_BYTES, region_end()));
 	if (!hak_os_open(start, HAK_SUPERSLAB_BYTES))
 		return false;
 	hak_region.superslab_count = next + 1;
