@@ -132,7 +132,10 @@ void hak_sweep_if_due(uint64_t now_ns)
 		look(now_ns, decay_ns);
 	if (!sweep.is_sweeping)
 		next_ns += decay_ns / LOOKS_A_DECAY;
-	atomic_store_explicit(&is_pending, sweep.is_sweeping || sweep.idle_last >= IDLE_BYTES_MIN,
+	/* Not for as long as a look is put off. */
+	atomic_store_explicit(&is_pending,
+			      sweep.is_sweeping || (sweep.idle_last >= IDLE_BYTES_MIN &&
+						    now_ns + decay_ns >= sweep.resume_ns),
 			      memory_order_relaxed);
 	atomic_store_explicit(&due_ns, next_ns, memory_order_relaxed);
 	atomic_store_explicit(&is_busy, false, memory_order_release);
