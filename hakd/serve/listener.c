@@ -144,6 +144,10 @@ static const char *receive(int fd, struct parcel *parcel, int *error)
 	descriptors = take_descriptors(&message, &parcel->memfd);
 	if ((message.msg_flags & MSG_TRUNC) != 0)
 		return "its message is too long";
+	if ((message.msg_flags & MSG_CTRUNC) != 0 && descriptors == 0) {
+		*error = -EMFILE; /* recvmsg(2) says no more than that one is missing */
+		return "there is no descriptor left for its page";
+	}
 	if ((message.msg_flags & MSG_CTRUNC) != 0 || descriptors > 1)
 		return "it sent more than one descriptor";
 	if (count == 0)
@@ -181,7 +185,7 @@ static bool take_hello(struct listener *listener, int fd, struct client_papers *
 		registration = flaw == HAK_HELLO_UNKNOWN ? REGISTRATION_VERSION
 							 : REGISTRATION_INVALID;
 	} else {
-		registration = REGISTRATION_INVALID;
+		registration = error == -EMFILE ? REGISTRATION_LIMIT : REGISTRATION_INVALID;
 	}
 	table_count(table, refuse(registration, papers, why));
 	if (parcel.memfd >= 0)

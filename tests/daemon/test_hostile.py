@@ -231,6 +231,24 @@ def test_no_descriptor_left(hakd, page):
     assert hakd.log.read_text().count("for a second") == 2
 
 
+def test_no_descriptor_left_for_a_page(hakd, page):
+    """Of who has come already: refused, as one too many and not as one who did wrong."""
+    pid, idle = hakd.process.pid, hakd.fd_count()
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    connection.connect(str(hakd.client_path))
+    connection.settimeout(5)
+    wait_for(lambda: len(os.listdir(f"/proc/{pid}/fd")) > idle)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (5, before[1]))
+    socket.send_fds(connection, [HELLO], [page.fd])
+    assert connection.recv(1) == b""
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+    counts = hakd.registrations()
+    assert (counts["limit"], counts["invalid"]) == (1, 0)
+    page.register(hakd.client_path)
+    page.wait_for_mailbox("epoch", 2)
+
+
 def test_room_for_clients_is_bounded_by_descriptors(daemon):
     def limit():
         resource.setrlimit(resource.RLIMIT_NOFILE, (518, 518))
