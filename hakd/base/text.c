@@ -1,5 +1,6 @@
 #include "base/text.h"
 
+#include <ctype.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -108,6 +109,7 @@ void text_clean(char *to, size_t size, const char *from, size_t count)
 bool text_parse_bytes(const char *string, uint64_t of_bytes, uint64_t *bytes)
 {
 	static const char units[] = "KMGT";
+	const char *unit;
 	char *end;
 	double number;
 
@@ -120,9 +122,11 @@ bool text_parse_bytes(const char *string, uint64_t of_bytes, uint64_t *bytes)
 			return false;
 		number = number * (double)of_bytes / 100;
 		end++;
-	} else if (*end != '\0' && strchr(units, *end) != NULL) {
-		number = ldexp(number, 10 * (int)(strchr(units, *end) - units + 1));
+	} else if (*end != '\0' && (unit = strchr(units, toupper((unsigned char)*end))) != NULL) {
+		number = ldexp(number, 10 * (int)(unit - units + 1));
 		end++;
+		if (strcmp(end, "B") == 0 || strcmp(end, "iB") == 0)
+			end += strlen(end);
 	}
 	if (*end != '\0' || number >= 0x1p63)
 		return false;

@@ -34,7 +34,7 @@ void text_put_help(struct text *text, const char *string);
  * never within a \xNN. */
 void text_clean(char *to, size_t size, const char *from, size_t count);
 
-/* "4096", "64K", "1.5G", "2T" and, where of_bytes is not 0, "50%" of it. False: not such a text,
+/* "4096", "64K", "1.5GiB", "2tB" and, where of_bytes is not 0, "50%" of it. False: not such a text,
  * or more than 2^63 - 1 bytes. */
 bool text_parse_bytes(const char *string, uint64_t of_bytes, uint64_t *bytes);
 

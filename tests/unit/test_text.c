@@ -70,6 +70,9 @@ static void sizes_are_read_or_refused(void **state)
 		{"64K", 65536},
 		{"1.5G", (uint64_t)3 << 29},
 		{"2T", (uint64_t)2 << 40},
+		{"1k", 1024},
+		{"64MiB", (uint64_t)64 << 20},
+		{"1.5gB", (uint64_t)3 << 29},
 		{"50%", 500},
 		{"0%", 0},
 		{"100%", 1000},
@@ -77,7 +80,7 @@ static void sizes_are_read_or_refused(void **state)
 	};
 	static const char *const bad[] = {
 		"",	    "x",   "-1",  "+1",	   " 1",   "1 ",
-		"1KB",	    "1k",  "K",	  "%",	   "101%", "1e3",
+		"1Ki",	    "1iB", "K",	  "%",	   "101%", "1e3",
 		"0x10",	    "inf", "nan", "1.2.3", ".",	   "9999999999999999999",
 		"8388608T", "1%%", "1,5",
 	};
