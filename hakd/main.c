@@ -5,6 +5,7 @@
 
 #include <hak/hak.h>
 
+#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,6 +50,7 @@ static int parse(int count, char **words, struct daemon_options *options, int *l
 	int option;
 
 	options->soft_budget_bytes = memory_bytes / 2;
+	words[0] = program_invocation_short_name; /* which getopt(3) complains under */
 	while ((option = getopt_long(count, words, "h", long_options, NULL)) != -1) {
 		switch (option) {
 		case OPTION_RUNTIME_DIR:

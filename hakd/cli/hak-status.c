@@ -6,6 +6,7 @@
 #include "cli/render.h"
 #include "cli/show.h"
 
+#include <errno.h>
 #include <getopt.h>
 #include <locale.h>
 #include <stdio.h>
@@ -152,6 +153,7 @@ int main(int count, char **arguments)
 
 	/* Letters of the user's language, but points in numbers: programs read them, too. */
 	setlocale(LC_CTYPE, "");
+	arguments[0] = program_invocation_short_name; /* which getopt(3) complains under */
 	while ((letter = getopt_long(count, arguments, "h", long_options, NULL)) != -1) {
 		if (letter == OPTION_HELP || letter == OPTION_VERSION) {
 			fputs(letter == OPTION_HELP ? usage : "hak-status " ARGUMENTS_VERSION "\n",

@@ -5,6 +5,7 @@
 #include "cli/query.h"
 #include "cli/render.h"
 
+#include <errno.h>
 #include <getopt.h>
 #include <locale.h>
 #include <stdio.h>
@@ -278,6 +279,7 @@ int main(int count, char **arguments)
 
 	/* Letters of the user's language, but points in numbers: programs read them, too. */
 	setlocale(LC_CTYPE, "");
+	arguments[0] = program_invocation_short_name; /* which getopt(3) complains under */
 	while ((letter = getopt_long(count, arguments, "h", long_options, NULL)) != -1) {
 		if (letter == OPTION_HELP || letter == OPTION_VERSION) {
 			fputs(letter == OPTION_HELP ? usage : "hakctl " ARGUMENTS_VERSION "\n",

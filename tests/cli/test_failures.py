@@ -53,7 +53,9 @@ def fails(done, status, *words):
     ("hakctl", ["trim", "1", "--target", "9999999T"], "is not a size"),
 ])
 def test_usage(programs, program, arguments, words):
-    fails(programs.run(program, *arguments), 2, program + ": ", words)
+    done = programs.run(program, *arguments)
+    fails(done, 2, words)
+    assert done.stderr.startswith(program + ": "), done.stderr
 
 
 def test_no_daemon(programs, runtime_dir):
