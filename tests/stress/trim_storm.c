@@ -57,7 +57,7 @@ static void free_and_take(size_t size, size_t count, time_t seconds)
 
 int main(int argc, char **argv)
 {
-	time_t seconds = argc > 1 ? atoi(argv[1]) : 12;
+	time_t seconds = argc > 1 ? atoi(argv[1]) : 6;
 	struct rlimit limit = {LIMIT_BYTES, LIMIT_BYTES};
 	pthread_t trimmer;
 
