@@ -3,7 +3,7 @@
 import math
 
 from .rows import HAK, MIB
-from .table import format_seconds, median_of
+from .table import ratio
 
 SUPERSLAB_BYTES = 2 * MIB
 
@@ -12,16 +12,14 @@ def judge_seconds(row, results):
     """Yields (what, target, reached, passed) for each peer that the row is judged by."""
     must_win = row.factor == 1.0
     sign = "<" if must_win else "<="
-    reached = median_of(results[HAK], "seconds")
     for peer in row.judged_by:
-        what = f"median {sign} " + ("" if must_win else f"{row.factor} x ") + peer
         peer_samples = results.get(peer, "not installed")
         if isinstance(peer_samples, str):
-            yield what, f"no target: {peer} {peer_samples}", "", False
+            yield f"time over {peer}'s", f"no target: {peer} {peer_samples}", "", False
             continue
-        limit = median_of(peer_samples, "seconds") * row.factor
-        passed = reached < limit if must_win else reached <= limit
-        yield what, f"{sign} {format_seconds(limit)}", format_seconds(reached), passed
+        reached = ratio(results[HAK], peer_samples, "seconds")
+        passed = reached < row.factor if must_win else reached <= row.factor
+        yield f"time over {peer}'s", f"{sign} {row.factor:.2f}", f"{reached:.3f}", passed
 
 
 def judge_settle(samples):

@@ -68,7 +68,10 @@ def print_table(row, results, settings):
 
 
 def ratio(samples, peer_samples, key):
-    return median_of(samples, key) / median_of(peer_samples, key)
+    """Of runs of the same round, the median: a machine that is slower for some seconds is so for
+    both of a pair."""
+    return statistics.median(sample[key] / peer[key]
+                             for sample, peer in zip(samples, peer_samples))
 
 
 def print_means(all_results):
