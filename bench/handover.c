@@ -21,7 +21,7 @@ struct batch {
 
 static uint64_t producer_count, consumer_count, block_count, seed;
 
-/* A ring of batches; a producer that ends leaves an empty one for each consumer. */
+/* A ring of batches. Consumers end when it is empty and no producer is left. */
 static struct {
 	pthread_mutex_t lock;
 	pthread_cond_t may_put, may_take;

@@ -65,7 +65,7 @@ def build(programs):
 
 
 def limit_of(directory):
-    """The malloc that does the least (bench/limit.c), built beside the programs."""
+    """The malloc that does next to nothing (bench/limit.c), built beside the programs."""
     path = directory / "liblimit.so"
     if not path.is_file():
         refuse(f"{path} does not exist")

@@ -2,6 +2,7 @@
  * memory that is in use does not.
  * Method: 64 MiB of small blocks and 32 MiB of huge ones are freed; resident memory is read from
  * /proc before and after, while light work goes on. */
+#include "resident.h"
 #include "unit.h"
 
 #include "base/config.h"
@@ -10,7 +11,6 @@
 #include "heap/thread.h"
 
 #include <hak/hak.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -23,17 +23,6 @@
 
 #define BLOCKS 65536
 #define MIB ((size_t)1 << 20)
-
-static size_t resident_bytes(void)
-{
-	unsigned long pages = 0;
-	FILE *statm = fopen("/proc/self/statm", "r");
-
-	assert_non_null(statm);
-	assert_int_equal(fscanf(statm, "%*u %lu", &pages), 1);
-	fclose(statm);
-	return pages * hak_os_page_bytes();
-}
 
 /* Some slow paths every ten milliseconds, for longer than the decay. */
 static void work_lightly(void)

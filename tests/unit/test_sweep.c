@@ -4,6 +4,7 @@
  * of malloc and free in a few classes, which never miss. Resident memory from /proc, the blocks'
  * contents, and what was given back by libhak's own count.
  */
+#include "resident.h"
 #include "unit.h"
 
 #include "base/os.h"
@@ -11,7 +12,6 @@
 #include "heap/thread.h"
 
 #include <hak/hak.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -27,21 +27,11 @@ static size_t size_of(size_t i)
 	return 24 + i * 2654435761u % (2 * MEAN_BYTES - 48);
 }
 
-static size_t resident_bytes(void)
-{
-	unsigned long pages = 0;
-	FILE *statm = fopen("/proc/self/statm", "r");
-
-	assert_non_null(statm);
-	assert_int_equal(fscanf(statm, "%*u %lu", &pages), 1);
-	fclose(statm);
-	return pages * hak_os_page_bytes();
-}
-
-static void take(size_t step)
+/* All, or those that give_most() gives. */
+static void take(bool all)
 {
 	for (size_t i = 0; i < BLOCKS; i++) {
-		if (i % KEPT_EVERY == 0 && step != 1)
+		if (i % KEPT_EVERY == 0 && !all)
 			continue;
 		blocks[i] = hak_malloc(size_of(i));
 		assert_non_null(blocks[i]);
@@ -84,7 +74,7 @@ static void what_is_idle_goes_back(void **state)
 
 	(void)state;
 	before = resident_bytes();
-	take(1);
+	take(true);
 	full = resident_bytes();
 	give_most();
 	hit(250);
@@ -104,12 +94,12 @@ static void a_heap_that_breathes_keeps_its_memory(void **state)
 	uint64_t before;
 
 	(void)state;
-	take(1);
+	take(true);
 	before = hak_purge_returned_bytes();
 	for (int breath = 0; breath < 10; breath++) {
 		give_most();
 		hit(20);
-		take(KEPT_EVERY);
+		take(false);
 	}
 	print_message("%llu bytes went back meanwhile\n",
 		      (unsigned long long)(hak_purge_returned_bytes() - before));
