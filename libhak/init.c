@@ -9,6 +9,7 @@
 #include "base/sandbox.h"
 #include "base/settings.h"
 #include "govern/fork.h"
+#include "govern/lazyfree.h"
 #include "govern/limit.h"
 #include "govern/purge.h"
 #include "govern/stats.h"
@@ -61,6 +62,7 @@ static void slow_passed(void)
 		return;
 	uint64_t now_ns = hak_os_now_ns();
 
+	hak_lazyfree_if_due(now_ns);
 	hak_purge_if_due(now_ns);
 	hak_sweep_if_due(now_ns);
 	hak_limit_look(now_ns);

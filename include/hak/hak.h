@@ -75,12 +75,13 @@ size_t hak_malloc_usable_size(const void *block);
  *   live      in the program's hands, rounded up to size classes, units and mappings
  *   cached    in the magazines of threads and in depots, and freed huge mappings that are kept
  *   free      in slabs and in SuperSlabs that are open, touched before and so resident
+ *   lazyfree  the same, but marked MADV_FREE: the kernel takes it when it needs some, and may have
  *   metadata  the allocator's own, never in the region
  *   huge      that part of live which lies in mappings of its own, over 1 MiB a block
  *
  * The numbers are read while other threads go on: each is true for some moment of the call, their
  * sum only when the program stands still. A slab is a run of units cut into blocks of one class. */
-#define HAK_STATS_VERSION 2
+#define HAK_STATS_VERSION 3
 #define HAK_STATS_CLASS_COUNT_MAX 64
 
 struct hak_stats {
@@ -106,6 +107,12 @@ struct hak_stats {
 	uint64_t live_count_by_class[HAK_STATS_CLASS_COUNT_MAX];   /* blocks in use */
 	uint64_t cached_count_by_class[HAK_STATS_CLASS_COUNT_MAX]; /* in magazines and depots */
 	uint64_t free_count_by_class[HAK_STATS_CLASS_COUNT_MAX];   /* free, touched before */
+	/* version 3 */
+	uint64_t lazyfree_bytes;
+	uint64_t hole_bytes;	       /* pages of slabs that went back, and were not used since */
+	uint64_t advice_count;	       /* calls of madvise(2) that gave memory back or marked it */
+	uint64_t advice_refused_count; /* of them, refused: the memory is locked, say */
+	uint64_t advice_ns;	       /* nanoseconds that they took, in all threads together */
 };
 
 /* Fills *stats, of which the caller knows stats_bytes (give sizeof *stats): an older program gets

@@ -94,6 +94,17 @@ HAK_INLINE uint64_t hak_bitmap_run_starts(uint64_t word, unsigned count)
 	return word;
 }
 
+/* The groups of `count` bits, each at a multiple of it, of which all are set; each bit where count
+ * is 0 or 1. A power of two to 64. */
+HAK_INLINE uint64_t hak_bitmap_groups(uint64_t word, unsigned count)
+{
+	if (hak_likely(count <= 1))
+		return word;
+	uint64_t group = hak_bitmap_mask(0, count);
+
+	return (hak_bitmap_run_starts(word, count) & UINT64_MAX / group) * group;
+}
+
 /* The longest row of set bits, 0..64, by halves: rows of 2^i bits for every i, then the longest
  * made up of those. */
 HAK_INLINE unsigned hak_bitmap_longest_run(uint64_t word)

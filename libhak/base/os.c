@@ -168,14 +168,39 @@ void *hak_os_remap(void *address, size_t old_bytes, size_t new_bytes)
 	return start == MAP_FAILED ? NULL : start;
 }
 
-bool hak_os_return(void *address, size_t bytes)
+struct hak_os_advice hak_os_advice;
+
+static uint64_t exact_now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
+}
+
+static bool advise(void *address, size_t bytes, int advice)
 {
 	int saved_errno = errno;
-	bool returned = is_whole_pages(address, bytes) &&
-			madvise(address, bytes, MADV_DONTNEED) == 0;
+	uint64_t start_ns = exact_now_ns();
+	bool advised = is_whole_pages(address, bytes) && madvise(address, bytes, advice) == 0;
 
+	atomic_fetch_add_explicit(&hak_os_advice.count, 1, memory_order_relaxed);
+	if (!advised)
+		atomic_fetch_add_explicit(&hak_os_advice.refused_count, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&hak_os_advice.ns, exact_now_ns() - start_ns,
+				  memory_order_relaxed);
 	errno = saved_errno;
-	return returned;
+	return advised;
+}
+
+bool hak_os_return(void *address, size_t bytes)
+{
+	return advise(address, bytes, MADV_DONTNEED);
+}
+
+bool hak_os_mark_lazy(void *address, size_t bytes)
+{
+	return advise(address, bytes, MADV_FREE);
 }
 
 bool hak_os_dump(void *address, size_t bytes, bool dumped)

@@ -45,6 +45,19 @@ void *hak_os_remap(void *address, size_t old_bytes, size_t new_bytes);
  * not made of whole pages: nothing happens then. */
 bool hak_os_return(void *address, size_t bytes);
 
+/* MADV_FREE: the kernel may take the memory when it needs some, until it is written to; what it
+ * holds is then zeroes or what it was. False as above, and before Linux 4.5. */
+bool hak_os_mark_lazy(void *address, size_t bytes);
+
+/* Calls of the two, those that were refused, and nanoseconds in them; by all threads. */
+struct hak_os_advice {
+	_Atomic uint64_t count;
+	_Atomic uint64_t refused_count;
+	_Atomic uint64_t ns;
+};
+
+extern HAK_HIDDEN struct hak_os_advice hak_os_advice;
+
 /* The beginning of a small file, such as those of /proc, as a string of text_bytes at most with its
  * NUL. Returns its length, 0 where there is nothing to read. */
 size_t hak_os_read_file(const char *path, char *text, size_t text_bytes);

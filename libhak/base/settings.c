@@ -47,6 +47,7 @@ static const struct row {
 struct hak_settings hak_settings = {
 	.socket = "/run/hak/client",
 	.decay_ms = 1000,
+	.lazyfree = true,
 	.huge_cache_bytes = 64 << 20,
 };
 

@@ -47,7 +47,7 @@ struct mallinfo2 hak_mallinfo2(void)
 	info.hblkhd = stats.huge_bytes;
 	info.fsmblks = stats.cached_bytes - stats.huge_cached_bytes;
 	info.uordblks = stats.live_bytes - stats.huge_bytes;
-	info.fordblks = info.fsmblks + stats.free_bytes;
+	info.fordblks = info.fsmblks + stats.free_bytes + stats.lazyfree_bytes;
 	info.arena = info.uordblks + info.fordblks;
 	for (unsigned i = 1; i < stats.class_count; i++)
 		free_count += stats.free_count_by_class[i] + stats.cached_count_by_class[i];
@@ -145,7 +145,7 @@ void hak_malloc_stats(void)
 
 HAK_EXPORT size_t hak_trim(size_t target)
 {
-	struct hak_purge_trim trim = {.target_bytes = target};
+	struct hak_purge_trim trim = {.level = HAK_PURGE_ALL, .target_bytes = target};
 	bool more = true;
 
 	/* A step at a time: a fork, or anybody else, need not wait for all of it. */

@@ -79,6 +79,11 @@ HAK_EXPORT size_t hak_stats_json(char *text, size_t text_bytes)
 	put_field(&json, ",", "free_unit_bytes", stats.free_unit_bytes);
 	put_field(&json, ",", "returned_bytes", stats.returned_bytes);
 	put_field(&json, ",", "misuse_count", stats.misuse_count);
+	put_field(&json, ",", "lazyfree_bytes", stats.lazyfree_bytes);
+	put_field(&json, ",", "hole_bytes", stats.hole_bytes);
+	put_field(&json, ",", "advice_count", stats.advice_count);
+	put_field(&json, ",", "advice_refused_count", stats.advice_refused_count);
+	put_field(&json, ",", "advice_ns", stats.advice_ns);
 	put_classes(&json, &stats);
 	put(&json, "}");
 	if (text_bytes != 0)

@@ -29,15 +29,13 @@ uint64_t hak_limit_used(void)
 {
 	struct hak_tally_sums sums;
 	struct hak_huge_counts huge;
-	int64_t bytes = 0;
+	int64_t run_units;
 
 	(void)hak_thread_tally(&sums);
 	hak_huge_count(&huge);
-	for (unsigned i = 1; i <= HAK_CLASS_COUNT; i++)
-		bytes += sums.taken[i] * (int64_t)hak_size_classes[i].block_bytes;
-	bytes += sums.run_units << HAK_UNIT_SHIFT;
-	/* Others add meanwhile: the sum may be below zero for a moment that never was. */
-	return (bytes > 0 ? (uint64_t)bytes : 0) + huge.live_bytes + huge.cached_bytes;
+	run_units = sums.run_units < 0 ? 0 : sums.run_units;
+	return hak_tally_taken_bytes(&sums) + ((uint64_t)run_units << HAK_UNIT_SHIFT) +
+	       huge.live_bytes + huge.cached_bytes;
 }
 
 /* What a trim gives back for certain: other threads' magazines follow when those come to a slow
@@ -133,9 +131,21 @@ bool hak_limit_relieve(size_t bytes)
 	return has_room;
 }
 
+/* What is free goes back; where the heap is above its budget after that as well, what is cached
+ * follows, and so on in turn. One at a time is here. */
+static void take_step(void)
+{
+	static struct hak_purge_trim trim = {.level = HAK_PURGE_FREE, .target_bytes = UINT64_MAX};
+
+	if (!hak_purge_trim(&trim))
+		trim = (struct hak_purge_trim){
+			.level = trim.level == HAK_PURGE_FREE ? HAK_PURGE_ALL : HAK_PURGE_FREE,
+			.target_bytes = UINT64_MAX,
+		};
+}
+
 void hak_limit_look(uint64_t now_ns)
 {
-	static struct hak_purge_trim trim;
 	static _Atomic bool is_busy;
 	static _Atomic uint64_t due_ns;
 	uint64_t soft = hak_setting(&hak_settings.budget_soft_bytes);
@@ -145,13 +155,8 @@ void hak_limit_look(uint64_t now_ns)
 	    atomic_exchange_explicit(&is_busy, true, memory_order_acquire))
 		return;
 	hak_budget_be_frugal(soft != 0 && hak_limit_used() > soft);
-	if (hak_budget_is_frugal()) {
-		if (trim.target_bytes == 0)
-			trim.target_bytes = UINT64_MAX;
-		/* Done: begin anew with the next look. */
-		if (!hak_purge_trim(&trim))
-			trim = (struct hak_purge_trim){.target_bytes = UINT64_MAX};
-	}
+	if (hak_budget_is_frugal())
+		take_step();
 	atomic_store_explicit(&due_ns, now_ns + HAK_PURGE_INTERVAL_NS, memory_order_relaxed);
 	atomic_store_explicit(&is_busy, false, memory_order_release);
 }

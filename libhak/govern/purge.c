@@ -42,28 +42,29 @@ static unsigned next_unit(const struct hak_pool_claim *claim, unsigned unit, boo
 	return HAK_SUPERSLAB_UNITS;
 }
 
-/* Gives the units of a claim to the system, a call for each row of them. Returns bytes. A row that
- * is refused (locked memory) makes the whole claim count as memory still. */
-static size_t return_claim(const struct hak_pool_claim *claim)
+size_t hak_purge_claim(const struct hak_pool_claim *claim, enum hak_pool_outcome outcome)
 {
+	bool (*const advise)(void *address, size_t bytes) = outcome == HAK_POOL_LAZY
+								    ? hak_os_mark_lazy
+								    : hak_os_return;
 	char *start = hak_region_address(claim->superslab * (uint32_t)HAK_SUPERSLAB_UNITS);
 	unsigned first = next_unit(claim, 0, true);
-	bool returned = true;
+	bool advised = true;
 	size_t bytes = 0;
 
 	while (first < HAK_SUPERSLAB_UNITS) {
 		unsigned end = next_unit(claim, first, false);
 		size_t row_bytes = (size_t)(end - first) << HAK_UNIT_SHIFT;
 
-		returned = returned &&
-			   hak_os_return(start + ((size_t)first << HAK_UNIT_SHIFT), row_bytes);
+		advised = advised && advise(start + ((size_t)first << HAK_UNIT_SHIFT), row_bytes);
 		bytes += row_bytes;
 		first = next_unit(claim, end, true);
 	}
-	hak_pool_put_back(claim, returned);
-	if (!returned)
+	hak_pool_put_back(claim, advised ? outcome : HAK_POOL_KEPT);
+	if (!advised)
 		return 0;
-	note_returned(bytes);
+	if (outcome == HAK_POOL_RETURNED)
+		note_returned(bytes);
 	return bytes;
 }
 
@@ -75,7 +76,7 @@ static bool purge_superslabs(uint64_t before_ns)
 	for (unsigned i = 0; i < BATCH; i++) {
 		if (!hak_pool_claim_empty(before_ns, &claim))
 			return false;
-		(void)return_claim(&claim);
+		(void)hak_purge_claim(&claim, HAK_POOL_RETURNED);
 	}
 	return true;
 }
@@ -149,7 +150,7 @@ static bool trim_units(struct hak_purge_trim *trim)
 	for (unsigned i = 0; i < TRIM_SUPERSLABS && !is_satisfied(trim); i++) {
 		if (!hak_pool_claim_from(&trim->next_superslab, &claim))
 			return false;
-		release(trim, return_claim(&claim));
+		release(trim, hak_purge_claim(&claim, HAK_POOL_RETURNED));
 	}
 	return true;
 }
@@ -171,7 +172,7 @@ static bool trim_holes(struct hak_purge_trim *trim)
 
 bool hak_purge_trim(struct hak_purge_trim *trim)
 {
-	if (!trim->is_begun)
+	if (trim->level == HAK_PURGE_ALL && !trim->is_begun)
 		let_go(trim);
 	/* Free units first: they are the most for a system call. */
 	bool more = !is_satisfied(trim) && (trim_units(trim) || trim_holes(trim)) &&

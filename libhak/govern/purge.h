@@ -10,16 +10,29 @@
 #define HAK_GOVERN_PURGE_H
 
 #include "base/config.h"
+#include "heap/pool.h"
 
-/* A trim: all free memory goes back that can, or as much as was asked for, in steps that each last
- * some milliseconds. Begins as zeroes but for target_bytes. */
+/* Below these stands level 0, which marks (lazyfree.h). */
+enum hak_purge_level {
+	HAK_PURGE_FREE = 1, /* what is free in the pool and in slabs; caches are left alone */
+	HAK_PURGE_ALL,	    /* cached mappings, magazines and depots before that */
+};
+
+/* A trim: all memory of its level goes back that can, or as much as was asked for, in steps that
+ * each last some milliseconds. Begins as zeroes but for level and target_bytes. */
 struct hak_purge_trim {
+	enum hak_purge_level level;
 	uint64_t target_bytes;
 	uint64_t released_bytes;
 	uint32_t next_superslab;
 	uint32_t next_unit;
 	bool is_begun;
 };
+
+/* Gives the units of a claim to the system, or marks them (HAK_POOL_LAZY), a call for each row of
+ * them, and puts them back into the pool. Returns bytes; a row that is refused (locked memory)
+ * makes the whole claim count as memory still, and the result 0. */
+size_t hak_purge_claim(const struct hak_pool_claim *claim, enum hak_pool_outcome outcome);
 
 /* One step. True: there is more to do. The caller sees that no two threads are in one trim. */
 bool hak_purge_trim(struct hak_purge_trim *trim);

@@ -1,6 +1,7 @@
 #include "govern/stats.h"
 
 #include "base/misuse.h"
+#include "base/os.h"
 #include "base/report.h"
 #include "base/size_class.h"
 #include "govern/purge.h"
@@ -45,10 +46,18 @@ static void add_slabs(struct hak_stats *stats, const struct hak_tally_sums *sums
 		stats->free_count_by_class[i] = not_negative(sums->touched[i] - sums->taken[i]);
 		stats->live_bytes += stats->live_count_by_class[i] * bytes;
 		stats->cached_bytes += cached[i] * bytes;
-		stats->free_bytes += stats->free_count_by_class[i] * bytes;
 		stats->slab_count_by_class[i] = not_negative(sums->slabs[i]);
 		stats->block_bytes_by_class[i] = bytes;
 	}
+}
+
+/* Memory that holds no block, so much of it marked. */
+static void add_free(struct hak_stats *stats, uint64_t bytes, uint64_t lazy_bytes)
+{
+	if (lazy_bytes > bytes)
+		lazy_bytes = bytes;
+	stats->lazyfree_bytes += lazy_bytes;
+	stats->free_bytes += bytes - lazy_bytes;
 }
 
 unsigned hak_stats_collect(struct hak_stats *stats, struct hak_tally_sums *sums)
@@ -56,7 +65,6 @@ unsigned hak_stats_collect(struct hak_stats *stats, struct hak_tally_sums *sums)
 	struct hak_pool_counts pool;
 	struct hak_huge_counts huge;
 	unsigned tally_count = hak_thread_tally(sums);
-	uint64_t returned;
 
 	memset(stats, 0, sizeof *stats);
 	stats->version = HAK_STATS_VERSION;
@@ -66,10 +74,16 @@ unsigned hak_stats_collect(struct hak_stats *stats, struct hak_tally_sums *sums)
 	add_slabs(stats, sums);
 	hak_pool_count(&pool);
 	hak_huge_count(&huge);
-	returned = not_negative(sums->returned_bytes);
-	stats->free_bytes -= returned < stats->free_bytes ? returned : stats->free_bytes;
-	stats->free_unit_bytes = pool.free_touched_unit_count << HAK_UNIT_SHIFT;
-	stats->free_bytes += stats->free_unit_bytes;
+	stats->hole_bytes = not_negative(sums->returned_bytes);
+	add_free(stats, hak_tally_free_bytes(sums), not_negative(sums->lazy_bytes));
+	stats->free_unit_bytes = (pool.free_touched_unit_count - pool.lazy_unit_count)
+				 << HAK_UNIT_SHIFT;
+	add_free(stats, pool.free_touched_unit_count << HAK_UNIT_SHIFT,
+		 pool.lazy_unit_count << HAK_UNIT_SHIFT);
+	stats->advice_count = atomic_load_explicit(&hak_os_advice.count, memory_order_relaxed);
+	stats->advice_refused_count = atomic_load_explicit(&hak_os_advice.refused_count,
+							   memory_order_relaxed);
+	stats->advice_ns = atomic_load_explicit(&hak_os_advice.ns, memory_order_relaxed);
 	stats->metadata_bytes = hak_meta_bytes() + hak_region_table_bytes();
 	stats->live_bytes += huge.live_bytes;
 	stats->huge_bytes = huge.live_bytes;
@@ -161,6 +175,7 @@ static void print_bytes(const struct hak_stats *stats, int fd)
 	put_mib(&line, "), cached ", stats->cached_bytes);
 	put_mib(&line, " (huge ", stats->huge_cached_bytes);
 	put_mib(&line, "), free ", stats->free_bytes);
+	put_mib(&line, ", lazyfree ", stats->lazyfree_bytes);
 	put_mib(&line, ", metadata at most ", stats->metadata_bytes);
 	hak_line_write_to(&line, fd);
 }

@@ -1,7 +1,6 @@
 #include "govern/sweep.h"
 
 #include "base/settings.h"
-#include "base/size_class.h"
 #include "govern/purge.h"
 #include "heap/pool.h"
 #include "heap/region.h"
@@ -41,34 +40,29 @@ static uint64_t idle_bytes(void)
 {
 	struct hak_tally_sums sums;
 	struct hak_pool_counts pool;
-	int64_t bytes = 0;
 
 	(void)hak_thread_tally(&sums);
 	hak_pool_count(&pool);
-	for (unsigned i = 1; i <= HAK_CLASS_COUNT; i++)
-		bytes += (sums.touched[i] - sums.taken[i]) *
-			 (int64_t)hak_size_classes[i].block_bytes;
-	bytes -= sums.returned_bytes;
-	/* Others add meanwhile: the sum may be below zero for a moment that never was. */
-	return (bytes > 0 ? (uint64_t)bytes : 0) + (pool.free_touched_unit_count << HAK_UNIT_SHIFT);
+	return hak_tally_free_bytes(&sums) + (pool.free_touched_unit_count << HAK_UNIT_SHIFT);
 }
 
 /* Much was taken or given by this thread since it last asked: what was idle then says little. */
 static bool has_moved(void)
 {
-	static __thread int32_t last_mib;
-	int32_t moved_mib = (int32_t)(hak_tally_moved() / MIB);
+	static __thread int16_t last;
+	int16_t now = (int16_t)(hak_tally_moved() / (MIB * IDLE_MIB_MIN / 2));
+	int16_t moved = (int16_t)(now - last);
 
-	if (moved_mib - last_mib < IDLE_MIB_MIN && last_mib - moved_mib < IDLE_MIB_MIN)
+	if (-2 < moved && moved < 2)
 		return false;
-	last_mib = moved_mib;
+	last = now;
 	return true;
 }
 
 static void begin(uint64_t target_bytes)
 {
-	/* Begun: magazines and depots are left to those who use them. */
-	sweep.trim = (struct hak_purge_trim){.target_bytes = target_bytes, .is_begun = true};
+	/* Magazines and depots are left to those who use them. */
+	sweep.trim = (struct hak_purge_trim){.level = HAK_PURGE_FREE, .target_bytes = target_bytes};
 	sweep.is_sweeping = true;
 }
 

@@ -29,6 +29,10 @@ static _Atomic int64_t moved_bytes_max;
 static _Atomic uint64_t epoch_read; /* the mailbox's, the last time that it was read */
 static _Atomic bool is_trimming;
 
+/* What this thread had moved when it last published. */
+#define KIB ((int64_t)1024)
+static __thread int32_t told_kib;
+
 static struct hak_telemetry telemetry;
 static uint8_t bytes[HAK_TELEMETRY_BYTES];
 static struct hak_mailbox mailbox;
@@ -60,6 +64,7 @@ static void collect(uint64_t now_ns)
 	telemetry.live_bytes = stats.live_bytes;
 	telemetry.cached_bytes = stats.cached_bytes;
 	telemetry.free_bytes = stats.free_bytes;
+	telemetry.lazyfree_bytes = stats.lazyfree_bytes;
 	telemetry.metadata_bytes = stats.metadata_bytes;
 	telemetry.huge_bytes = stats.huge_bytes;
 	telemetry.superslab_open_count = stats.superslab_open_count;
@@ -75,7 +80,7 @@ static void collect(uint64_t now_ns)
 	if (most < MOVED_BYTES_MIN)
 		most = MOVED_BYTES_MIN;
 	atomic_store_explicit(&moved_bytes_max, most, memory_order_relaxed);
-	hak_tally_forget_moved();
+	told_kib = (int32_t)(hak_tally_moved() / KIB);
 }
 
 static void publish(unsigned char *page)
@@ -133,7 +138,7 @@ static bool read_mailbox(unsigned char *page)
 
 static uint64_t idle_bytes(void)
 {
-	return telemetry.cached_bytes + telemetry.free_bytes;
+	return telemetry.cached_bytes + telemetry.free_bytes + telemetry.lazyfree_bytes;
 }
 
 /* Notes what is asked for anew. One trim at a time: a request that comes while one is under way is
@@ -147,6 +152,7 @@ static void hear(unsigned char *page)
 		return;
 	trim_request = mailbox.trim_request;
 	trim = (struct hak_purge_trim){
+		.level = HAK_PURGE_ALL,
 		.target_bytes = mailbox.trim_target_bytes != 0 ? mailbox.trim_target_bytes
 							       : UINT64_MAX,
 	};
@@ -182,7 +188,7 @@ static void work(unsigned char *page, uint64_t now_ns)
 
 bool hak_telemetry_has_news(unsigned char *page)
 {
-	int64_t moved = hak_tally_moved();
+	int64_t moved = hak_tally_moved() - told_kib * KIB;
 	int64_t most = atomic_load_explicit(&moved_bytes_max, memory_order_relaxed);
 
 	return moved > most || moved < -most ||

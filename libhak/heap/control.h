@@ -37,8 +37,11 @@ struct hak_slab {
 	uint32_t previous_unit;
 	_Atomic uint32_t high_water; /* blocks from this index on were never handed out */
 	uint8_t head_distance;	     /* of every unit of a slab: how far the first lies before it */
-	uint8_t reserved[3];
-	_Atomic uint64_t returned_pages; /* of the slab: given to the system and not used since */
+	uint8_t reserved;
+	_Atomic uint16_t fork_count;	/* of which shared_pages knows */
+	_Atomic uint64_t advised_pages; /* of the slab: went back or marked, and not used since */
+	_Atomic uint64_t lazy_pages;	/* of those, marked MADV_FREE */
+	_Atomic uint64_t shared_pages;	/* touched before the fork of fork_count, not back since */
 	_Atomic uint64_t free[HAK_SLAB_WORDS]; /* set: free. popcount >= the control word's count */
 };
 

@@ -3,6 +3,7 @@
 #include "base/bitmap.h"
 #include "base/os.h"
 #include "base/size_class.h"
+#include "heap/advice.h"
 #include "heap/control.h"
 #include "heap/region.h"
 #include "heap/slab.h"
@@ -40,14 +41,29 @@ static uint64_t holes_of(const struct hak_slab *slab, unsigned class_idx,
 		if (first <= last && first < high_water && all_set(claimed, first, last))
 			holes |= (uint64_t)1 << page;
 	}
-	return holes & ~atomic_load_explicit(&slab->returned_pages, memory_order_relaxed);
+	return holes;
 }
 
-/* Gives rows of pages to the system, as far as it takes them. Returns those that it took. */
-static uint64_t return_pages(char *start, uint64_t pages)
+static uint64_t advised_pages(const struct hak_slab *slab)
+{
+	return atomic_load_explicit(&slab->advised_pages, memory_order_relaxed);
+}
+
+static uint64_t lazy_pages(const struct hak_slab *slab)
+{
+	return atomic_load_explicit(&slab->lazy_pages, memory_order_relaxed);
+}
+
+static int64_t bytes_of(uint64_t pages)
+{
+	return (int64_t)__builtin_popcountl(pages) * (int64_t)hak_os_page_bytes();
+}
+
+/* Advises rows of pages, as far as the kernel takes it. Returns those that it did. */
+static uint64_t advise(char *start, uint64_t pages, bool (*advice)(void *address, size_t bytes))
 {
 	size_t page_bytes = hak_os_page_bytes();
-	uint64_t returned = 0;
+	uint64_t advised = 0;
 
 	while (pages != 0) {
 		unsigned first = (unsigned)__builtin_ctzl(pages);
@@ -55,44 +71,101 @@ static uint64_t return_pages(char *start, uint64_t pages)
 		unsigned count = behind == 0 ? HAK_WORD_BITS : (unsigned)__builtin_ctzl(behind);
 		uint64_t row = hak_bitmap_mask(first, count);
 
-		if (hak_os_return(start + first * page_bytes, count * page_bytes))
-			returned |= row;
+		if (advice(start + first * page_bytes, count * page_bytes))
+			advised |= row;
 		pages &= ~row;
 	}
-	return returned;
+	return advised;
 }
 
-static size_t return_holes(uint32_t unit, unsigned class_idx, uint32_t generation)
+/* The pages are ours while all of their blocks are: whoever takes one of these afterwards finds
+ * what is noted here (slab.c). */
+static size_t return_holes(struct hak_slab *slab, uint32_t unit, uint64_t holes)
 {
-	struct hak_slab *slab = hak_control_slab(unit);
-	uint64_t claimed[HAK_SLAB_WORDS], pages;
-	unsigned count = hak_slab_claim_free(unit, generation, claimed);
+	uint64_t wanted = holes & ~(advised_pages(slab) & ~lazy_pages(slab));
+	uint64_t pages = advise(hak_region_address(unit), wanted, hak_os_return);
+	uint64_t lazy = pages &
+			atomic_fetch_and_explicit(&slab->lazy_pages, ~pages, memory_order_relaxed);
+
+	atomic_fetch_or_explicit(&slab->advised_pages, pages, memory_order_relaxed);
+	(void)hak_advice_shared(slab);
+	atomic_fetch_and_explicit(&slab->shared_pages, ~pages, memory_order_relaxed);
+	hak_tally_add_lazy(-bytes_of(lazy));
+	hak_tally_add_returned(bytes_of(pages));
+	return (size_t)bytes_of(pages);
+}
+
+/* Rows of a unit's length and more: short ones cost the kernel as much and bring less. */
+static uint64_t long_rows(uint64_t pages)
+{
+	unsigned least = (unsigned)(HAK_UNIT_BYTES / hak_os_page_bytes());
+	uint64_t starts = hak_bitmap_run_starts(pages, least), rows = 0;
+
+	for (unsigned i = 0; i < least; i++)
+		rows |= starts << i;
+	return rows;
+}
+
+static size_t mark_holes(struct hak_slab *slab, uint32_t unit, uint64_t holes)
+{
+	uint64_t wanted = long_rows(holes & ~(advised_pages(slab) | hak_advice_shared(slab)));
+	uint64_t pages = advise(hak_region_address(unit), wanted, hak_os_mark_lazy);
+
+	atomic_fetch_or_explicit(&slab->lazy_pages, pages, memory_order_relaxed);
+	atomic_fetch_or_explicit(&slab->advised_pages, pages, memory_order_relaxed);
+	hak_tally_add_lazy(bytes_of(pages));
+	return (size_t)bytes_of(pages);
+}
+
+/* Where marks would find little: slabs in use, those that a fork's other side may hold as well, and
+ * those whose free blocks are few or marked already. */
+static bool is_worth_marking(struct hak_slab *slab, uint64_t control)
+{
+	const struct hak_size_class *size_class = &hak_size_classes[hak_control_class(control)];
+	size_t free_bytes = hak_control_count(control) * (size_t)size_class->block_bytes;
+	size_t slab_bytes = (size_t)size_class->unit_count << HAK_UNIT_SHIFT;
+	unsigned page_count = (unsigned)(slab_bytes / hak_os_page_bytes());
+	uint64_t settled = (advised_pages(slab) | hak_advice_shared(slab)) &
+			   hak_bitmap_mask(0, page_count);
+
+	return (control & HAK_CONTROL_LEASED) == 0 &&
+	       free_bytes >= HAK_UNIT_BYTES + (size_t)bytes_of(settled);
+}
+
+/* Claims what is free in the slab at *unit, advises its holes, gives the blocks back and moves
+ * *unit behind it; past one unit where no slab begins there. */
+static size_t visit(uint32_t *unit, bool returns)
+{
+	uint32_t first = *unit;
+	struct hak_slab *slab = hak_control_slab(first);
+	uint64_t control = atomic_load_explicit(&slab->control, memory_order_acquire);
+	unsigned class_idx = hak_control_class(control), count;
+	uint64_t claimed[HAK_SLAB_WORDS], holes;
 	size_t bytes;
 
+	if (hak_region_class(first) != class_idx || (control & HAK_CONTROL_SLAB) == 0 ||
+	    hak_os_page_bytes() > HAK_UNIT_BYTES) {
+		++*unit;
+		return 0;
+	}
+	*unit += hak_size_classes[class_idx].unit_count;
+	if (!returns && !is_worth_marking(slab, control))
+		return 0;
+	count = hak_slab_claim_free(first, hak_control_generation(control), claimed);
 	if (count == 0)
 		return 0;
-	pages = return_pages(hak_region_address(unit), holes_of(slab, class_idx, claimed));
-	/* Before the bits: who takes one of these blocks finds its page noted. */
-	atomic_fetch_or_explicit(&slab->returned_pages, pages, memory_order_relaxed);
-	bytes = (size_t)__builtin_popcountl(pages) * hak_os_page_bytes();
-	hak_tally_add_returned((int64_t)bytes);
-	hak_slab_unclaim(unit, claimed, count);
+	holes = holes_of(slab, class_idx, claimed);
+	bytes = returns ? return_holes(slab, first, holes) : mark_holes(slab, first, holes);
+	hak_slab_unclaim(first, claimed, count);
 	return bytes;
 }
 
 size_t hak_hole_return(uint32_t *unit)
 {
-	struct hak_slab *slab = hak_control_slab(*unit);
-	uint64_t control = atomic_load_explicit(&slab->control, memory_order_acquire);
-	unsigned class_idx = hak_control_class(control);
-	size_t bytes;
+	return visit(unit, true);
+}
 
-	if (hak_region_class(*unit) != class_idx || (control & HAK_CONTROL_SLAB) == 0 ||
-	    hak_os_page_bytes() > HAK_UNIT_BYTES) {
-		++*unit;
-		return 0;
-	}
-	bytes = return_holes(*unit, class_idx, hak_control_generation(control));
-	*unit += hak_size_classes[class_idx].unit_count;
-	return bytes;
+size_t hak_hole_mark(uint32_t *unit)
+{
+	return visit(unit, false);
 }

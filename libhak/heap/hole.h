@@ -1,8 +1,8 @@
-/* hole.h - page holes: pages of a slab that only free blocks cover, back to the system.
+/* hole.h - page holes: pages of a slab that only free blocks cover, back to the system or marked.
  *
  * The free blocks of a slab are claimed, its holes advised, and the blocks given back: nobody is
- * ever handed a block whose page goes away. Which pages went is noted in the slab's descriptor, and
- * taken off again when one of their blocks is handed out (slab.c).
+ * ever handed a block whose page goes away. What was advised is noted in the slab's descriptor, and
+ * taken off again when one of the page's blocks is handed out (slab.c).
  *
  * Threads    any, inside the fork gate.
  */
@@ -11,9 +11,11 @@
 
 #include "base/config.h"
 
-/* Returns the holes of the slab at *unit and moves *unit behind it; past one unit where no slab
- * begins there. Returns bytes. The caller has said so to the pool (hak_pool_note_away): all free
- * blocks of the slab are out of reach for the time of some system calls. */
+/* Gives the holes of the slab at *unit to the system, or marks those of a unit's length and more
+ * MADV_FREE, and moves *unit behind the slab; past one unit where no slab begins there. Returns
+ * bytes. The caller has said so to the pool (hak_pool_note_away): all free blocks of the slab are
+ * out of reach for the time of some system calls. */
 size_t hak_hole_return(uint32_t *unit);
+size_t hak_hole_mark(uint32_t *unit);
 
 #endif

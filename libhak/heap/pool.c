@@ -9,6 +9,7 @@
 #include "heap/meta.h"
 #include "heap/region.h"
 #include "heap/shared.h"
+#include "heap/tally.h"
 
 /* Shelves: 1..16 for that longest row, three wider ones, and two for SuperSlabs with nothing in
  * use. 0 is "on no shelf". */
@@ -25,7 +26,10 @@ enum shelf {
 struct superslab {
 	uint64_t free[HAK_SUPERSLAB_WORDS];
 	uint64_t untouched[HAK_SUPERSLAB_WORDS]; /* never written since it read as zero */
+	uint64_t lazy[HAK_SUPERSLAB_WORDS];	 /* free, and marked MADV_FREE */
+	uint64_t shared[HAK_SUPERSLAB_WORDS];	 /* touched before a fork, and not taken since */
 	uint64_t empty_since_ns;
+	uint32_t fork_count; /* of which `shared` knows */
 	uint8_t shelf;
 	uint8_t longest; /* the longest row of free units, 0..64 */
 };
@@ -41,8 +45,9 @@ struct superslab {
 static struct {
 	struct hak_pool_counts counts;
 	_Atomic uint32_t empty_count; /* SuperSlabs on SHELF_EMPTY */
-	uint32_t away_count;	      /* claims that have not been put back yet, and the like */
-	uint32_t group_count;	      /* groups in use: those up to the last SuperSlab opened */
+	_Atomic uint32_t unmarked_count;
+	uint32_t away_count;  /* claims that have not been put back yet, and the like */
+	uint32_t group_count; /* groups in use: those up to the last SuperSlab opened */
 	struct group {
 		uint64_t summary[SHELF_COUNT];
 		struct superslab *row[HAK_WORD_BITS];
@@ -50,7 +55,7 @@ static struct {
 	} groups[GROUPS_MAX];
 } pool;
 
-/* Guards all of pool, and every SuperSlab's descriptor; empty_count is read without it as well. */
+/* Guards all of pool, and every SuperSlab's descriptor; the atomics are read without it as well. */
 static struct hak_lock pool_lock = HAK_LOCK_OF(HAK_LOCK_POOL);
 
 /* All units of a word that may ever be free: the last is a guard in the secure build. */
@@ -153,12 +158,29 @@ static void publish_locked(unsigned char *page, const struct superslab *supersla
 	hak_shared_write_superslab(page, index, used, free);
 }
 
+/* Each SuperSlab hears of a fork when it is next looked at: the handlers of fork(2) take no lock
+ * that the forking thread may have. */
+static void hear_of_forks(struct superslab *superslab)
+{
+	uint32_t count = hak_advice_fork_count();
+
+	if (hak_likely(superslab->fork_count == count))
+		return;
+	superslab->fork_count = count;
+	for (unsigned i = 0; i < HAK_SUPERSLAB_WORDS; i++)
+		superslab->shared[i] = ~superslab->untouched[i];
+}
+
 /* Puts a SuperSlab where it belongs after its free units changed, and tells of the change. */
 static void reshelve(struct superslab *superslab, uint32_t index)
 {
 	unsigned char *page = hak_shared_page();
 	unsigned longest = 0;
 
+	atomic_store_explicit(
+		&pool.unmarked_count,
+		(uint32_t)(pool.counts.free_touched_unit_count - pool.counts.lazy_unit_count),
+		memory_order_relaxed);
 	if (hak_unlikely(page != NULL))
 		publish_locked(page, superslab, index);
 
@@ -182,6 +204,16 @@ static void reshelve(struct superslab *superslab, uint32_t index)
 	superslab->shelf = (uint8_t)shelf;
 }
 
+/* Takes the marks off units that are taken or returned. */
+static unsigned unmark(struct superslab *superslab, unsigned word, uint64_t units)
+{
+	unsigned count = (unsigned)__builtin_popcountl(superslab->lazy[word] & units);
+
+	superslab->lazy[word] &= ~units;
+	pool.counts.lazy_unit_count -= count;
+	return count;
+}
+
 /* Marks units as taken where a SuperSlab has such a row; *bit is its place in the SuperSlab. */
 static bool carve(struct superslab *superslab, unsigned unit_count, unsigned unit_alignment,
 		  unsigned *bit, bool *zeroed)
@@ -203,6 +235,9 @@ static bool carve(struct superslab *superslab, unsigned unit_count, unsigned uni
 		superslab->untouched[i] = untouched & ~mask;
 		pool.counts.free_touched_unit_count -= (uint64_t)__builtin_popcountl(mask &
 										     ~untouched);
+		hear_of_forks(superslab);
+		superslab->shared[i] &= ~mask;
+		hak_tally_add_reused((int64_t)unmark(superslab, i, mask) << HAK_UNIT_SHIFT);
 		*zeroed = (untouched & mask) == mask;
 		*bit = i * HAK_WORD_BITS + first;
 		return true;
@@ -310,18 +345,23 @@ uint32_t hak_pool_take(unsigned unit_count, unsigned unit_alignment, bool *zeroe
 	return unit;
 }
 
-void hak_pool_give(uint32_t unit, unsigned unit_count)
+void hak_pool_give(uint32_t unit, unsigned unit_count, struct hak_advice_units advised)
 {
 	uint32_t index = unit / (uint32_t)HAK_SUPERSLAB_UNITS;
 	unsigned bit = unit % (uint32_t)HAK_SUPERSLAB_UNITS;
 	uint64_t mask = hak_bitmap_mask(bit % HAK_WORD_BITS, unit_count);
 	struct superslab *superslab = superslab_at(index);
-	uint64_t *word = &superslab->free[bit / HAK_WORD_BITS];
+	unsigned word = bit / HAK_WORD_BITS;
+	uint64_t returned = advised.returned << bit % HAK_WORD_BITS;
+	uint64_t lazy = advised.lazy << bit % HAK_WORD_BITS;
 
 	hak_lock_take(&pool_lock);
-	HAK_CHECK((*word & mask) == 0);
-	*word |= mask;
-	pool.counts.free_touched_unit_count += unit_count;
+	HAK_CHECK((superslab->free[word] & mask) == 0);
+	superslab->free[word] |= mask;
+	superslab->untouched[word] |= returned;
+	superslab->lazy[word] |= lazy;
+	pool.counts.free_touched_unit_count += (uint64_t)__builtin_popcountl(mask & ~returned);
+	pool.counts.lazy_unit_count += (uint64_t)__builtin_popcountl(lazy);
 	reshelve(superslab, index);
 	if (superslab->shelf == SHELF_EMPTY)
 		hak_dump_note_empty(index, superslab->empty_since_ns);
@@ -333,25 +373,14 @@ bool hak_pool_has_empty(void)
 	return atomic_load_explicit(&pool.empty_count, memory_order_relaxed) != 0;
 }
 
-/* Those units that fill a page together: all, where a page is no larger than a unit. */
-static uint64_t whole_pages(uint64_t units)
-{
-	size_t page_units = hak_os_page_bytes() >> HAK_UNIT_SHIFT;
-
-	if (hak_likely(page_units <= 1))
-		return units;
-	uint64_t page = hak_bitmap_mask(0, (unsigned)page_units);
-
-	return (hak_bitmap_run_starts(units, (unsigned)page_units) & UINT64_MAX / page) * page;
-}
-
 /* The free units of a word whose pages may go to the system, since nobody holds a part of them and
- * they may hold memory. */
-static uint64_t returnable(uint64_t free, uint64_t untouched)
+ * not all of it is settled already. */
+static uint64_t returnable(uint64_t free, uint64_t settled)
 {
-	uint64_t pages = whole_pages(free);
+	unsigned page_units = (unsigned)(hak_os_page_bytes() >> HAK_UNIT_SHIFT);
+	uint64_t pages = hak_bitmap_groups(free, page_units);
 
-	return pages & ~whole_pages(pages & untouched);
+	return pages & ~hak_bitmap_groups(pages & settled, page_units);
 }
 
 static uint64_t touched_count(const struct superslab *superslab, uint64_t units, unsigned word)
@@ -359,17 +388,24 @@ static uint64_t touched_count(const struct superslab *superslab, uint64_t units,
 	return (uint64_t)__builtin_popcountl(units & ~superslab->untouched[word]);
 }
 
-/* Marks the free units that may hold memory as taken, and writes which they are. */
-static bool claim_locked(uint32_t index, struct hak_pool_claim *claim)
+/* Marks the free units that may hold memory as taken, and writes which they are; or only those of
+ * them that are worth marking MADV_FREE. */
+static bool claim_locked(uint32_t index, bool unmarked, struct hak_pool_claim *claim)
 {
 	struct superslab *superslab = superslab_at(index);
 	bool any = false;
 
 	HAK_ASSERT(hak_lock_is_mine(&pool_lock));
+	hear_of_forks(superslab);
 	claim->superslab = index;
 	for (unsigned i = 0; i < HAK_SUPERSLAB_WORDS; i++) {
-		claim->units[i] = returnable(superslab->free[i], superslab->untouched[i]);
+		uint64_t settled = superslab->untouched[i];
+
+		if (unmarked)
+			settled |= superslab->lazy[i] | superslab->shared[i];
+		claim->units[i] = returnable(superslab->free[i], settled);
 		superslab->free[i] &= ~claim->units[i];
+		(void)unmark(superslab, i, claim->units[i]);
 		pool.counts.free_touched_unit_count -= touched_count(superslab, claim->units[i], i);
 		any = any || claim->units[i] != 0;
 	}
@@ -407,7 +443,7 @@ bool hak_pool_claim_empty(uint64_t before_ns, struct hak_pool_claim *claim)
 		uint32_t next = shelf_first(SHELF_EMPTY, index + 1);
 
 		if (superslab_at(index)->empty_since_ns <= before_ns) {
-			claimed = claim_locked(index, claim);
+			claimed = claim_locked(index, false, claim);
 			if (!claimed)
 				note_returned(superslab_at(index), index);
 		}
@@ -423,12 +459,50 @@ bool hak_pool_claim_from(uint32_t *index, struct hak_pool_claim *claim)
 
 	hak_lock_take(&pool_lock);
 	for (; *index < hak_region.superslab_count && !claimed; ++*index)
-		claimed = claim_locked(*index, claim);
+		claimed = claim_locked(*index, false, claim);
 	hak_lock_give(&pool_lock);
 	return claimed;
 }
 
-void hak_pool_put_back(const struct hak_pool_claim *claim, bool returned)
+/* SuperSlabs that are looked at while others wait for the lock. */
+#define UNMARKED_LOOKS_MAX 512
+
+bool hak_pool_claim_unmarked(uint32_t *index, struct hak_pool_claim *claim)
+{
+	bool claimed = false;
+
+	hak_lock_take(&pool_lock);
+	if (*index > hak_region.superslab_count)
+		*index = hak_region.superslab_count;
+	for (unsigned i = 0; i < UNMARKED_LOOKS_MAX && *index != 0 && !claimed; i++)
+		claimed = claim_locked(--*index, true, claim);
+	hak_lock_give(&pool_lock);
+	return claimed;
+}
+
+uint32_t hak_pool_unmarked_count(void)
+{
+	return atomic_load_explicit(&pool.unmarked_count, memory_order_relaxed);
+}
+
+static void note_outcome(struct superslab *superslab, const struct hak_pool_claim *claim,
+			 unsigned word, enum hak_pool_outcome outcome)
+{
+	uint64_t units = claim->units[word];
+
+	if (outcome == HAK_POOL_RETURNED) {
+		superslab->untouched[word] |= units;
+		superslab->shared[word] &= ~units;
+		return;
+	}
+	pool.counts.free_touched_unit_count += touched_count(superslab, units, word);
+	if (outcome == HAK_POOL_LAZY) {
+		superslab->lazy[word] |= units & ~superslab->untouched[word];
+		pool.counts.lazy_unit_count += touched_count(superslab, units, word);
+	}
+}
+
+void hak_pool_put_back(const struct hak_pool_claim *claim, enum hak_pool_outcome outcome)
 {
 	struct superslab *superslab = superslab_at(claim->superslab);
 
@@ -438,14 +512,10 @@ void hak_pool_put_back(const struct hak_pool_claim *claim, bool returned)
 	for (unsigned i = 0; i < HAK_SUPERSLAB_WORDS; i++) {
 		HAK_CHECK((superslab->free[i] & claim->units[i]) == 0);
 		superslab->free[i] |= claim->units[i];
-		if (returned)
-			superslab->untouched[i] |= claim->units[i];
-		else
-			pool.counts.free_touched_unit_count += touched_count(superslab,
-									     claim->units[i], i);
+		note_outcome(superslab, claim, i, outcome);
 	}
 	reshelve(superslab, claim->superslab);
-	if (returned)
+	if (outcome == HAK_POOL_RETURNED)
 		note_returned(superslab, claim->superslab);
 	hak_lock_give(&pool_lock);
 }
@@ -499,7 +569,7 @@ static bool superslab_is_valid(const struct superslab *superslab, uint32_t index
 
 bool hak_pool_is_valid(void)
 {
-	uint64_t touched = 0;
+	uint64_t touched = 0, lazy = 0;
 	bool valid = true;
 
 	hak_lock_take(&pool_lock);
@@ -507,13 +577,18 @@ bool hak_pool_is_valid(void)
 		const struct superslab *superslab = superslab_at(index);
 
 		valid = valid && superslab_is_valid(superslab, index);
-		for (unsigned i = 0; i < HAK_SUPERSLAB_WORDS; i++)
-			touched += (uint64_t)__builtin_popcountl(superslab->free[i] &
-								 ~superslab->untouched[i]);
+		for (unsigned i = 0; i < HAK_SUPERSLAB_WORDS; i++) {
+			uint64_t holding = superslab->free[i] & ~superslab->untouched[i];
+
+			valid = valid && (superslab->lazy[i] & ~holding) == 0;
+			touched += (uint64_t)__builtin_popcountl(holding);
+			lazy += (uint64_t)__builtin_popcountl(superslab->lazy[i]);
+		}
 	}
 	valid = valid && hak_dump_is_valid() &&
 		pool.counts.open_count <= hak_region.superslab_count &&
-		pool.counts.free_touched_unit_count == touched;
+		pool.counts.free_touched_unit_count == touched &&
+		pool.counts.lazy_unit_count == lazy;
 	hak_lock_give(&pool_lock);
 	return valid;
 }

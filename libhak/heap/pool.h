@@ -9,11 +9,12 @@
  *
  * A SuperSlab whose last unit comes back is "empty"; when it has been so for a while, purge.c takes
  * claims its units, gives their memory to the system, and it goes on the shelf "returned". A trim
- * does so with all free units that may hold memory.
+ * does so with all free units that may hold memory. Between the two states is a third: a free unit
+ * that is marked MADV_FREE holds memory that the kernel may take (lazyfree.c).
  *
  * Invariants, by hak_pool_is_valid():  a SuperSlab is on exactly one shelf, the one of its longest
  * row, or on none where nothing is free; open_count = SuperSlabs opened - returned;
- * free_touched_unit_count is what a count of all bits gives.
+ * free_touched_unit_count and lazy_unit_count are what a count of all bits gives.
  *
  * Threads    any. POOL is held for some hundred instructions, a few thousand where many SuperSlabs
  *            are looked at for a long or aligned row; and for two system calls to open one.
@@ -23,6 +24,7 @@
 #define HAK_HEAP_POOL_H
 
 #include "base/config.h"
+#include "heap/advice.h"
 
 #include <stdatomic.h>
 
@@ -33,14 +35,15 @@ struct hak_pool_counts {
 	uint64_t peak_count;
 	uint64_t opened_total;
 	uint64_t free_touched_unit_count; /* free units that may hold memory */
+	uint64_t lazy_unit_count;	  /* of them, marked MADV_FREE */
 };
 
 /* Units in a row, the first at a multiple of `unit_alignment` (a power of two to 64). Returns the
  * first, or HAK_POOL_NONE: no memory. *zeroed tells whether all of them read as zero. */
 uint32_t hak_pool_take(unsigned unit_count, unsigned unit_alignment, bool *zeroed);
 
-/* Gives units back. Their class bytes are HAK_CLASS_NONE already. */
-void hak_pool_give(uint32_t unit, unsigned unit_count);
+/* Gives units back, of which so much is advised. Their class bytes are HAK_CLASS_NONE already. */
+void hak_pool_give(uint32_t unit, unsigned unit_count, struct hak_advice_units advised);
 
 /* True while a SuperSlab is empty and has its memory: purge.c has something to look at. */
 bool hak_pool_has_empty(void);
@@ -57,12 +60,27 @@ struct hak_pool_claim {
 bool hak_pool_claim_empty(uint64_t before_ns, struct hak_pool_claim *claim);
 bool hak_pool_claim_from(uint32_t *index, struct hak_pool_claim *claim);
 
+/* Claims those that are worth marking MADV_FREE, of the next SuperSlab below *index, and moves
+ * *index to it: not those that are marked, nor those that a process on the other side of a fork may
+ * hold as well, where the mark does nothing. From the top, since the pool fills from the bottom.
+ * False: there is none, or many were looked at in vain; *index tells, by being 0 or not. */
+bool hak_pool_claim_unmarked(uint32_t *index, struct hak_pool_claim *claim);
+
+/* Free units that may hold memory and are not marked. */
+uint32_t hak_pool_unmarked_count(void);
+
 /* The same state of things for blocks that slabs lack for a moment: until it ends, no one is told
  * that there is no memory. Calls nest. */
 void hak_pool_note_away(bool begins);
 
-/* Gives the units back to the pool; `returned` tells that they read as zero now. */
-void hak_pool_put_back(const struct hak_pool_claim *claim, bool returned);
+enum hak_pool_outcome {
+	HAK_POOL_KEPT,	   /* their memory is as it was */
+	HAK_POOL_LAZY,	   /* marked MADV_FREE */
+	HAK_POOL_RETURNED, /* the system has it, and they read as zero */
+};
+
+/* Gives the units back to the pool. */
+void hak_pool_put_back(const struct hak_pool_claim *claim, enum hak_pool_outcome outcome);
 
 /* Writes the rows of all SuperSlabs to this page, and from here on every change of them; NULL: to
  * none any more. */

@@ -91,7 +91,7 @@ void hak_run_give(void *block)
 	 * is never used again. */
 	if (HAK_GUARD_UNITS != 0 && !hak_os_unguard(guard_of(unit, unit_count), HAK_UNIT_BYTES))
 		unit_count -= (unsigned)HAK_GUARD_UNITS;
-	hak_pool_give(unit, unit_count);
+	hak_pool_give(unit, unit_count, (struct hak_advice_units){0});
 }
 
 size_t hak_run_bytes(const void *block, const char *call)
@@ -116,7 +116,7 @@ void hak_run_shrink(void *block, size_t size)
 			      memory_order_release);
 	hak_tally_add_run_units((int64_t)kept_count - (int64_t)unit_count);
 	hak_region_mark(unit + kept_count, unit_count - kept_count, HAK_CLASS_NONE, HAK_CLASS_NONE);
-	hak_pool_give(unit + kept_count, unit_count - kept_count);
+	hak_pool_give(unit + kept_count, unit_count - kept_count, (struct hak_advice_units){0});
 }
 
 void hak_run_report_interior(const void *block, const char *call)

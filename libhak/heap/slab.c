@@ -8,6 +8,7 @@
 #include "base/probe.h"
 #include "base/report.h"
 #include "base/size_class.h"
+#include "heap/advice.h"
 #include "heap/region.h"
 #include "heap/tally.h"
 
@@ -58,17 +59,6 @@ static bool is_slab_of(uint64_t control, uint32_t generation)
 	return (control & HAK_CONTROL_SLAB) != 0 && hak_control_generation(control) == generation;
 }
 
-/* These pages are used again, as far as they had been given to the system. */
-static void forget_returned(struct hak_slab *slab, uint64_t pages)
-{
-	uint64_t returned = atomic_fetch_and_explicit(&slab->returned_pages, ~pages,
-						      memory_order_relaxed);
-	int64_t count = __builtin_popcountl(returned & pages);
-
-	if (count != 0)
-		hak_tally_add_returned(-count * (int64_t)hak_os_page_bytes());
-}
-
 /* The units of a slab that is EMPTY, and so ours alone, go back to the pool. `last` is the word
  * before it became so. */
 static void retire(uint32_t unit, uint64_t last)
@@ -76,11 +66,12 @@ static void retire(uint32_t unit, uint64_t last)
 	struct hak_slab *slab = hak_control_slab(unit);
 	unsigned class_idx = hak_control_class(last);
 	unsigned unit_count = hak_size_classes[class_idx].unit_count;
+	struct hak_advice_units advised = hak_advice_of_units(slab, unit_count);
 
 	HAK_PROBE(slab_give, class_idx, hak_region_address(unit));
 	hak_tally_add_slabs(class_idx, -1);
 	hak_tally_add_touched(class_idx, -(int64_t)high_water_of(slab));
-	forget_returned(slab, UINT64_MAX);
+	hak_advice_forget(slab);
 	if ((last & HAK_CONTROL_LISTED) != 0) {
 		struct list *list = &lists[class_idx];
 
@@ -95,7 +86,7 @@ static void retire(uint32_t unit, uint64_t last)
 	/* release: the next owner of the units finds all of the above done */
 	atomic_store_explicit(&slab->control, hak_control_next(last, 0, 0, 0),
 			      memory_order_release);
-	hak_pool_give(unit, unit_count);
+	hak_pool_give(unit, unit_count, advised);
 }
 
 /* Puts the slab on its class's list where `seen` still stands; else reads `seen` anew. */
@@ -199,6 +190,7 @@ static uint32_t lease_new(unsigned class_idx)
 	unsigned touched = zeroed ? 0 : size_class->block_count;
 
 	atomic_store_explicit(&slab->high_water, touched, memory_order_relaxed);
+	hak_advice_begin(slab);
 	hak_tally_add_slabs(class_idx, 1);
 	hak_tally_add_touched(class_idx, touched);
 	hak_region_mark(unit, size_class->unit_count, class_idx, class_idx);
@@ -252,24 +244,6 @@ static unsigned reserve(struct hak_slab *slab, unsigned wanted)
 	return count;
 }
 
-/* Notes that the pages of these blocks are about to be used. */
-static void use_pages(struct hak_slab *slab, unsigned class_idx, const char *start,
-		      void *const *blocks, unsigned count)
-{
-	size_t page_bytes = hak_os_page_bytes();
-	uint64_t pages = 0;
-
-	for (unsigned i = 0; i < count; i++) {
-		size_t offset = (size_t)((const char *)blocks[i] - start);
-		size_t end = offset + hak_size_classes[class_idx].block_bytes;
-		unsigned first = (unsigned)(offset / page_bytes);
-		unsigned last = (unsigned)((end - 1) / page_bytes);
-
-		pages |= hak_bitmap_mask(first, last - first + 1);
-	}
-	forget_returned(slab, pages);
-}
-
 /* Words that a slab's blocks have bits in. */
 static unsigned word_count(unsigned class_idx)
 {
@@ -307,8 +281,8 @@ unsigned hak_slab_take(uint32_t unit, unsigned count, void **blocks)
 		atomic_store_explicit(&slab->high_water, last + 1, memory_order_relaxed);
 	}
 	/* relaxed: who gave these bits back had noted the pages before (hole.c) */
-	if (hak_unlikely(atomic_load_explicit(&slab->returned_pages, memory_order_relaxed) != 0))
-		use_pages(slab, class_idx, start, blocks, taken);
+	if (hak_unlikely(atomic_load_explicit(&slab->advised_pages, memory_order_relaxed) != 0))
+		hak_advice_use(slab, class_idx, start, blocks, taken);
 	hak_tally_add_taken(class_idx, taken);
 	return taken;
 }

@@ -51,6 +51,17 @@ void hak_tally_add_returned(int64_t bytes)
 	add(&tally_now()->returned_bytes, bytes);
 }
 
+void hak_tally_add_lazy(int64_t bytes)
+{
+	add(&tally_now()->lazy_bytes, bytes);
+}
+
+void hak_tally_add_reused(int64_t bytes)
+{
+	if (bytes != 0)
+		add(&tally_now()->reused_bytes, bytes);
+}
+
 void hak_tally_add_moved(int64_t bytes)
 {
 	moved_bytes += bytes;
@@ -59,11 +70,6 @@ void hak_tally_add_moved(int64_t bytes)
 int64_t hak_tally_moved(void)
 {
 	return moved_bytes;
-}
-
-void hak_tally_forget_moved(void)
-{
-	moved_bytes = 0;
 }
 
 void hak_tally_sum(const struct hak_tally *tally, struct hak_tally_sums *sums)
@@ -77,4 +83,30 @@ void hak_tally_sum(const struct hak_tally *tally, struct hak_tally_sums *sums)
 	}
 	sums->run_units += atomic_load_explicit(&tally->run_units, memory_order_relaxed);
 	sums->returned_bytes += atomic_load_explicit(&tally->returned_bytes, memory_order_relaxed);
+	sums->lazy_bytes += atomic_load_explicit(&tally->lazy_bytes, memory_order_relaxed);
+	sums->reused_bytes += atomic_load_explicit(&tally->reused_bytes, memory_order_relaxed);
+}
+
+static uint64_t not_negative(int64_t sum)
+{
+	return sum < 0 ? 0 : (uint64_t)sum;
+}
+
+uint64_t hak_tally_taken_bytes(const struct hak_tally_sums *sums)
+{
+	int64_t bytes = 0;
+
+	for (unsigned i = 1; i <= HAK_CLASS_COUNT; i++)
+		bytes += sums->taken[i] * (int64_t)hak_size_classes[i].block_bytes;
+	return not_negative(bytes);
+}
+
+uint64_t hak_tally_free_bytes(const struct hak_tally_sums *sums)
+{
+	int64_t bytes = -sums->returned_bytes;
+
+	for (unsigned i = 1; i <= HAK_CLASS_COUNT; i++)
+		bytes += (sums->touched[i] - sums->taken[i]) *
+			 (int64_t)hak_size_classes[i].block_bytes;
+	return not_negative(bytes);
 }

@@ -10,6 +10,8 @@
  *   slabs    slabs of the class
  *   runs     units of runs
  *   returned bytes of touched blocks whose pages went back to the system since
+ *   lazy     bytes of touched blocks whose pages are marked MADV_FREE
+ *   reused   bytes that were marked so and then taken, of units as well; it only rises
  *
  * Threads    any; the sums are exact where no other thread is at work.
  */
@@ -26,6 +28,8 @@ struct hak_tally {
 	_Atomic int64_t slabs[HAK_CLASS_COUNT + 1];
 	_Atomic int64_t run_units;
 	_Atomic int64_t returned_bytes;
+	_Atomic int64_t lazy_bytes;
+	_Atomic int64_t reused_bytes;
 };
 
 struct hak_tally_sums {
@@ -34,6 +38,8 @@ struct hak_tally_sums {
 	int64_t slabs[HAK_CLASS_COUNT + 1];
 	int64_t run_units;
 	int64_t returned_bytes;
+	int64_t lazy_bytes;
+	int64_t reused_bytes;
 };
 
 /* From here on this thread adds to this tally; NULL: to the shared one. */
@@ -44,12 +50,19 @@ void hak_tally_add_touched(unsigned class_idx, int64_t blocks);
 void hak_tally_add_slabs(unsigned class_idx, int64_t slabs);
 void hak_tally_add_run_units(int64_t units);
 void hak_tally_add_returned(int64_t bytes);
+void hak_tally_add_lazy(int64_t bytes);
+void hak_tally_add_reused(int64_t bytes);
 
-/* Bytes that this thread took less those it gave since it last asked; asking anew starts at 0.
- * add_moved is for what no other call here counts: huge blocks. */
+/* Bytes that this thread took less those it gave: since its birth. add_moved is for what no other
+ * call here counts: huge blocks. */
 void hak_tally_add_moved(int64_t bytes);
 int64_t hak_tally_moved(void);
-void hak_tally_forget_moved(void);
+
+/* Bytes of all classes in sums: of blocks that have left their slabs; and of those that have not,
+ * as far as they hold memory, marked or not. Others add meanwhile: what would be below zero for a
+ * moment that never was is 0. */
+uint64_t hak_tally_taken_bytes(const struct hak_tally_sums *sums);
+uint64_t hak_tally_free_bytes(const struct hak_tally_sums *sums);
 
 /* Adds one tally, or with NULL the shared one, to the sums. */
 void hak_tally_sum(const struct hak_tally *tally, struct hak_tally_sums *sums);

@@ -2,6 +2,7 @@
 
 #include "base/lock.h"
 #include "base/report.h"
+#include "heap/advice.h"
 #include "heap/meta.h"
 #include "heap/region.h"
 
@@ -400,6 +401,7 @@ static bool is_inside(void)
  * whether this thread holds it, and the count how often it is to be given back first. */
 void hak_thread_fork_prepare(void)
 {
+	hak_advice_note_fork();
 	if (holds_gate())
 		nested_fork_count++;
 	else if (!is_inside())

@@ -105,7 +105,24 @@ void hak_tally_add_returned(int64_t bytes)
 	(void)bytes;
 }
 
+void hak_tally_add_lazy(int64_t bytes)
+{
+	(void)bytes;
+}
+
+void hak_tally_add_reused(int64_t bytes)
+{
+	(void)bytes;
+}
+
 bool hak_os_return(void *address, size_t bytes)
+{
+	(void)address;
+	(void)bytes;
+	return true;
+}
+
+bool hak_os_mark_lazy(void *address, size_t bytes)
 {
 	(void)address;
 	(void)bytes;

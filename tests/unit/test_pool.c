@@ -39,7 +39,7 @@ static uint32_t take(unsigned count, unsigned alignment)
 static void give(uint32_t unit, unsigned count)
 {
 	memset(owned + unit, 0, count);
-	hak_pool_give(unit, count);
+	hak_pool_give(unit, count, (struct hak_advice_units){0});
 }
 
 static int start(void **state)
@@ -117,7 +117,7 @@ static void empty_superslabs_go_back_and_come_again(void **state)
 
 		/* Units that were never used may be left out. */
 		assert_true(hak_os_return(hak_region_address(unit), HAK_SUPERSLAB_BYTES));
-		hak_pool_put_back(&claim, true);
+		hak_pool_put_back(&claim, HAK_POOL_RETURNED);
 		returned++;
 	}
 	hak_pool_count(&after);
@@ -134,14 +134,14 @@ static void empty_superslabs_go_back_and_come_again(void **state)
 	assert_int_equal(before.open_count, 1);
 	assert_int_equal(before.opened_total, after.opened_total + 1);
 	memset(hak_region_address(unit), 1, 3 * HAK_UNIT_BYTES);
-	hak_pool_give(unit, 3);
+	hak_pool_give(unit, 3, (struct hak_advice_units){0});
 	assert_int_equal(hak_pool_take(3, 1, &zeroed), unit);
 	assert_false(zeroed);
-	hak_pool_give(unit, 3);
+	hak_pool_give(unit, 3, (struct hak_advice_units){0});
 	/* What could not be advised stays open; only what was touched is claimed. */
 	assert_true(hak_pool_claim_empty(UINT64_MAX, &claim));
 	assert_int_equal(claim.units[0] | claim.units[1], 7);
-	hak_pool_put_back(&claim, false);
+	hak_pool_put_back(&claim, HAK_POOL_KEPT);
 	hak_pool_count(&after);
 	assert_int_equal(after.open_count, 1);
 	assert_int_equal(after.free_touched_unit_count, 3);
@@ -165,7 +165,7 @@ static void a_trim_finds_touched_units_wherever_they_are(void **state)
 		assert_true(next > claim.superslab);
 		found += (uint64_t)__builtin_popcountl(claim.units[0]) +
 			 (uint64_t)__builtin_popcountl(claim.units[1]);
-		hak_pool_put_back(&claim, true);
+		hak_pool_put_back(&claim, HAK_POOL_RETURNED);
 	}
 	assert_int_equal(found, counts.free_touched_unit_count);
 	hak_pool_count(&counts);

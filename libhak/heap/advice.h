@@ -1,0 +1,43 @@
+/* advice.h - what madvise(2) was told of the pages of slabs, and what a fork means for it.
+ *
+ * A page of a slab that only free blocks cover may be marked MADV_FREE, or given back (hole.h). The
+ * slab's descriptor has a bit for each such page until one of its blocks is handed out, or the slab
+ * goes back to the pool, which then learns of whole units.
+ *
+ * After a fork both sides hold the same pages, and a mark on them does nothing. So what was touched
+ * before the last fork is left without marks until it has been taken anew: slabs and SuperSlabs
+ * compare the fork count of theirs with this process's.
+ *
+ * Threads    any: a page's bits change in the hands of who has all of its blocks.
+ */
+#ifndef HAK_HEAP_ADVICE_H
+#define HAK_HEAP_ADVICE_H
+
+#include "base/config.h"
+#include "heap/control.h"
+
+/* Units in a row: bit i tells whether all of the i-th is marked, or has gone back and was not used
+ * since. */
+struct hak_advice_units {
+	uint64_t lazy;
+	uint64_t returned;
+};
+
+struct hak_advice_units hak_advice_of_units(const struct hak_slab *slab, unsigned unit_count);
+
+/* Takes the bits off: of the pages of these blocks, which are about to be used; of all pages. */
+void hak_advice_use(struct hak_slab *slab, unsigned class_idx, const char *start,
+		    void *const *blocks, unsigned count);
+void hak_advice_forget(struct hak_slab *slab);
+
+/* The units have been taken from the pool: their pages are this process's own, or will be. */
+void hak_advice_begin(struct hak_slab *slab);
+
+/* Pages of the slab that a process on the other side of a fork may hold as well. */
+uint64_t hak_advice_shared(struct hak_slab *slab);
+
+/* This process is about to fork: in parent and child the count is one more than before. */
+void hak_advice_note_fork(void);
+uint32_t hak_advice_fork_count(void);
+
+#endif
