@@ -96,8 +96,8 @@
 #define HAK_MAGAZINE_MISSES_TO_GROW 4
 
 /* Depots: the most blocks that one class keeps there, in slots and in bytes. */
-#define HAK_DEPOT_SLOTS_MAX 256
 #define HAK_DEPOT_BYTES_MAX ((size_t)64 << 10)
+#define HAK_DEPOT_SLOTS_MAX (HAK_DEPOT_BYTES_MAX / HAK_GRAIN_BYTES)
 
 /* Freed mappings that are kept for the next huge block: their number, and which part of the memory
  * that there is they may be at most (HAK_HUGE_CACHE). */

@@ -21,7 +21,7 @@ unsigned hak_aligned_class(size_t size, size_t alignment)
 {
 	unsigned class_idx = hak_size_class_of(size < alignment ? alignment : size);
 
-	while (hak_size_classes[class_idx].block_bytes % alignment != 0)
+	while ((hak_size_classes[class_idx].block_bytes & (alignment - 1)) != 0)
 		class_idx++;
 	return class_idx;
 }
@@ -48,9 +48,10 @@ HAK_EXPORT int hak_posix_memalign(void **block, size_t alignment, size_t size)
 	if (!is_power_of_two(alignment) || alignment % sizeof(void *) != 0)
 		return EINVAL;
 	taken = take_aligned(alignment, size);
-	errno = saved_errno;
-	if (taken == NULL)
+	if (hak_unlikely(taken == NULL)) {
+		errno = saved_errno;
 		return ENOMEM;
+	}
 	*block = taken;
 	return 0;
 }

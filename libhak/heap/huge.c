@@ -35,6 +35,10 @@ static struct entry *buckets[HAK_HUGE_BUCKETS];
  * looks at all of them. As a number it is younger than all others. */
 #define NOT_STAMPED UINT64_MAX
 
+/* A cached mapping that is this part of what is wanted is grown, by a system call, and saves as
+ * many page faults. */
+#define SAVING_SHARE 8
+
 /* Freed mappings; the lock guards all of it, bytes is read by others for statistics. */
 static struct {
 	struct hak_lock lock;
@@ -158,7 +162,7 @@ static struct entry *cache_remove_locked(unsigned i)
 }
 
 /* The mapping that serves `bytes` at the least cost, or cache.count: the shortest of those long
- * enough, else the longest that is at least half as long and so saves half of the page faults. */
+ * enough, else the longest of the others, unless it saves hardly any page fault. */
 static unsigned cache_choose_locked(size_t bytes)
 {
 	unsigned longer = cache.count, shorter = cache.count;
@@ -169,7 +173,7 @@ static unsigned cache_choose_locked(size_t bytes)
 		if (have >= bytes &&
 		    (longer == cache.count || have < cache.entries[longer]->map_bytes))
 			longer = i;
-		if (have < bytes && have >= bytes / 2 &&
+		if (have < bytes && have >= bytes / SAVING_SHARE &&
 		    (shorter == cache.count || have > cache.entries[shorter]->map_bytes))
 			shorter = i;
 	}
@@ -181,6 +185,25 @@ static bool fits(const struct entry *entry, size_t bytes)
 	return entry->map_bytes >= bytes && entry->map_bytes <= bytes + bytes / 8;
 }
 
+static void cache_put(struct entry *entry);
+
+/* A tail that is long enough for a huge block stays in the cache as a mapping of its own, resident
+ * as it is. */
+static void cut_tail(struct entry *entry, size_t bytes)
+{
+	size_t tail_bytes = entry->map_bytes - bytes;
+	struct entry *tail = tail_bytes > HAK_RUN_BYTES_MAX ? take_entry() : NULL;
+
+	if (tail == NULL) {
+		hak_os_unmap(entry->start + bytes, tail_bytes);
+	} else {
+		tail->start = entry->start + bytes;
+		tail->map_bytes = tail_bytes;
+		cache_put(tail);
+	}
+	entry->map_bytes = bytes;
+}
+
 /* A mapping made to fit: a tail over an eighth is cut off, a missing one is grown. NULL: it could
  * not be grown, and is gone. */
 static struct entry *fit(struct entry *entry, size_t bytes)
@@ -188,8 +211,7 @@ static struct entry *fit(struct entry *entry, size_t bytes)
 	char *grown = NULL;
 
 	if (entry->map_bytes >= bytes) {
-		hak_os_unmap(entry->start + bytes, entry->map_bytes - bytes);
-		entry->map_bytes = bytes;
+		cut_tail(entry, bytes);
 		return entry;
 	}
 	/* Of the whole: the mapping counts nowhere now. */

@@ -6,8 +6,9 @@
  *
  * Freed mappings are kept, resident, for the next huge block: up to HAK_HUGE_CACHE_SLOTS of them
  * and as many bytes as HAK_HUGE_CACHE allows, the oldest go first, and none older than the decay
- * once purge.c has looked. A page fault costs more than all else that a huge block needs. They are
- * the last reserve as well: before a call fails for want of memory all of them go.
+ * once purge.c has looked. A page fault costs more than all else that a huge block needs: so one
+ * that is too long is cut in two, and one that is too short is grown. They are the last reserve as
+ * well: before a call fails for want of memory all of them go.
  *
  * Threads    any; inside the fork gate. Locks: a shard's HUGE, the cache's CACHE, never both.
  * Errors     NULL or false: no memory, or not a huge block of ours, as each call says.

@@ -182,7 +182,9 @@ static unsigned count_allowed(unsigned class_idx, unsigned wanted)
 	return wanted > 1 && hak_budget_allows(block_bytes) ? 1 : 0;
 }
 
-/* Up to `wanted` blocks from the leased slab, or from the next one where that is used up. */
+/* Up to `wanted` blocks from the leased slab, or from the next one where that is used up. The
+ * lowest address comes last, which is on top: what is handed out next lies next to what was handed
+ * out last. */
 static unsigned take_from_slabs(struct hak_magazines *magazines, unsigned class_idx,
 				unsigned wanted, void **blocks)
 {
@@ -205,17 +207,6 @@ static unsigned take_from_slabs(struct hak_magazines *magazines, unsigned class_
 		}
 	}
 	return taken;
-}
-
-/* Lowest address on top: what is handed out next lies next to what was handed out last. */
-static void reverse(void **blocks, unsigned count)
-{
-	for (unsigned i = 0, j = count - 1; i < j; i++, j--) {
-		void *block = blocks[i];
-
-		blocks[i] = blocks[j];
-		blocks[j] = block;
-	}
 }
 
 /* Fisher and Yates: what lies next to what is no more to be told from the order. */
@@ -247,8 +238,6 @@ void *hak_magazine_refill(struct hak_magazines *magazines, unsigned class_idx)
 			return NULL;
 		if (HAK_SECURE)
 			shuffle(first, count);
-		else
-			reverse(first, count);
 	}
 	set_top(magazines, class_idx, first + count - 1);
 	HAK_PROBE(refill, class_idx, count);

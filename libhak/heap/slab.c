@@ -250,6 +250,16 @@ static unsigned word_count(unsigned class_idx)
 	return (hak_size_classes[class_idx].block_count + HAK_WORD_BITS - 1u) / HAK_WORD_BITS;
 }
 
+/* Writes the blocks of these bits of one word, downwards from *end. */
+static void write_blocks(char *word_start, size_t block_bytes, uint64_t bits, void ***end)
+{
+	void **at = *end;
+
+	for (; bits != 0; bits &= bits - 1)
+		*--at = word_start + (size_t)__builtin_ctzl(bits) * block_bytes;
+	*end = at;
+}
+
 unsigned hak_slab_take(uint32_t unit, unsigned count, void **blocks)
 {
 	struct hak_slab *slab = hak_control_slab(unit);
@@ -258,33 +268,35 @@ unsigned hak_slab_take(uint32_t unit, unsigned count, void **blocks)
 		atomic_load_explicit(&slab->control, memory_order_relaxed));
 	size_t block_bytes = hak_size_classes[class_idx].block_bytes;
 	char *start = hak_region_address(unit);
-	unsigned taken = 0, last = 0;
+	void **end = blocks + reserved;
+	unsigned last = 0;
 	uint64_t random = HAK_SECURE ? hak_random_next() : 0;
 	unsigned first = (unsigned)(random / HAK_WORD_BITS % word_count(class_idx));
 
 	/* The bits are there: popcount >= count held before the reservation. One pass finds them
 	 * unless others give behind it and take before it, so the scan begins anew at the end. */
-	for (unsigned i = first; taken < reserved; i = (i + 1) % HAK_SLAB_WORDS) {
-		uint64_t bits = HAK_SECURE ? hak_bitmap_take_from(&slab->free[i], reserved - taken,
+	for (unsigned i = first; end != blocks; i = (i + 1) % HAK_SLAB_WORDS) {
+		unsigned left = (unsigned)(end - blocks);
+		uint64_t bits = HAK_SECURE ? hak_bitmap_take_from(&slab->free[i], left,
 								  random % HAK_WORD_BITS)
-					   : hak_bitmap_take(&slab->free[i], reserved - taken);
+					   : hak_bitmap_take(&slab->free[i], left);
 
-		for (; bits != 0; bits &= bits - 1) {
-			unsigned index = i * HAK_WORD_BITS + (unsigned)__builtin_ctzl(bits);
+		if (bits == 0)
+			continue;
+		unsigned highest = i * HAK_WORD_BITS + 63u - (unsigned)__builtin_clzl(bits);
 
-			blocks[taken++] = start + index * block_bytes;
-			last = index > last ? index : last;
-		}
+		last = highest > last ? highest : last;
+		write_blocks(start + i * HAK_WORD_BITS * block_bytes, block_bytes, bits, &end);
 	}
-	if (taken != 0 && last >= high_water_of(slab)) {
+	if (reserved != 0 && last >= high_water_of(slab)) {
 		hak_tally_add_touched(class_idx, last + 1 - high_water_of(slab));
 		atomic_store_explicit(&slab->high_water, last + 1, memory_order_relaxed);
 	}
 	/* relaxed: who gave these bits back had noted the pages before (hole.c) */
 	if (hak_unlikely(atomic_load_explicit(&slab->advised_pages, memory_order_relaxed) != 0))
-		hak_advice_use(slab, class_idx, start, blocks, taken);
-	hak_tally_add_taken(class_idx, taken);
-	return taken;
+		hak_advice_use(slab, class_idx, start, blocks, reserved);
+	hak_tally_add_taken(class_idx, reserved);
+	return reserved;
 }
 
 /* Where a block lies: its slab's first unit and its index there. */
@@ -342,8 +354,6 @@ void hak_slab_report_double_free(unsigned class_idx, const void *block)
 /* Adds to the count what was given by bits before, and settles what follows from it. */
 static void add(uint32_t unit, unsigned count)
 {
-	if (hak_unlikely(count == 0))
-		return; /* all of it was misuse, and the slab may be anybody's */
 	/* release: pairs with the acquire in reserve() and of the one who retires the slab */
 	uint64_t seen = atomic_fetch_add_explicit(&hak_control_slab(unit)->control, count,
 						  memory_order_acq_rel);
@@ -376,60 +386,92 @@ static void prefetch(const void *block)
 	__builtin_prefetch(hak_control_slab(hak_region_unit(block)), 1);
 }
 
-/* Blocks on their way back: those of one word go with one operation, those of one slab with one
+/* Blocks of one slab on their way back: those of one word go with one operation, and all with one
  * add. */
 struct batch {
-	uint32_t unit; /* of the slab; HAK_POOL_NONE: nothing is on its way */
-	unsigned word;
-	uint64_t mask;
-	unsigned given; /* bits set, to be added yet */
+	uint32_t unit; /* the slab's first */
+	char *start;
+	size_t bytes;	  /* from there on that blocks begin at */
+	unsigned touched; /* a bit for each word that is not 0 */
+	uint64_t masks[HAK_SLAB_WORDS];
 };
 
-static void give_pending(struct batch *batch, unsigned class_idx)
+static_assert(HAK_SLAB_WORDS <= 32, "a bit for each word");
+
+static bool is_in(const struct batch *batch, const void *block)
 {
-	batch->given += give_word(class_idx, batch->unit, batch->word, batch->mask);
-	batch->mask = 0;
+	return (size_t)((const char *)block - batch->start) < batch->bytes;
 }
 
 /* Returns how many of the slab's blocks went back. */
 static unsigned end_slab(struct batch *batch, unsigned class_idx)
 {
-	unsigned given;
+	unsigned given = 0;
 
-	if (batch->unit == HAK_POOL_NONE)
-		return 0;
-	give_pending(batch, class_idx);
-	add(batch->unit, batch->given);
-	given = batch->given;
-	batch->given = 0;
+	for (; batch->touched != 0; batch->touched &= batch->touched - 1) {
+		unsigned word = (unsigned)__builtin_ctz(batch->touched);
+
+		given += give_word(class_idx, batch->unit, word, batch->masks[word]);
+		batch->masks[word] = 0;
+	}
+	if (given != 0)
+		add(batch->unit, given);
 	return given;
+}
+
+/* From here on the batch is of this block's slab. False: it is in none. */
+static bool begin_slab(struct batch *batch, unsigned class_idx, const void *block)
+{
+	struct place place = find(class_idx, block, "free");
+	const struct hak_size_class *size_class = &hak_size_classes[class_idx];
+
+	if (hak_unlikely(place.unit == HAK_POOL_NONE)) {
+		batch->bytes = 0;
+		return false;
+	}
+	batch->unit = place.unit;
+	batch->start = hak_region_address(place.unit);
+	batch->bytes = (size_t)size_class->block_count * size_class->block_bytes;
+	return true;
+}
+
+/* A block of the batch's slab. */
+static void add_block(struct batch *batch, unsigned class_idx, const void *block)
+{
+	size_t offset = (size_t)((const char *)block - batch->start);
+	unsigned index = hak_size_class_index(class_idx, offset);
+	unsigned word = index / HAK_WORD_BITS;
+	uint64_t bit = (uint64_t)1 << index % HAK_WORD_BITS;
+
+	if (hak_unlikely(index * (size_t)hak_size_classes[class_idx].block_bytes != offset)) {
+		(void)misused(HAK_MISUSE_INTERIOR, class_idx, block, "free");
+		return;
+	}
+	if (hak_unlikely((batch->masks[word] & bit) != 0)) {
+		(void)misused(HAK_MISUSE_DOUBLE_FREE, class_idx, block, "free");
+		return;
+	}
+	batch->masks[word] |= bit;
+	batch->touched |= 1u << word;
 }
 
 void hak_slab_give(unsigned class_idx, void *const *blocks, unsigned count)
 {
-	struct batch batch = {.unit = HAK_POOL_NONE};
+	struct batch batch = {.bytes = 0};
 	unsigned given = 0;
 
 	for (unsigned i = 0; i < count && i < PREFETCH_AHEAD; i++)
 		prefetch(blocks[i]);
 	hak_tally_add_taken(class_idx, -(int64_t)count);
 	for (unsigned i = 0; i < count; i++) {
-		struct place next = find(class_idx, blocks[i], "free");
-		unsigned word = next.index / HAK_WORD_BITS;
-		uint64_t bit = (uint64_t)1 << next.index % HAK_WORD_BITS;
-
-		if (i + PREFETCH_AHEAD < count)
+		if (i + PREFETCH_AHEAD < count && !is_in(&batch, blocks[i + PREFETCH_AHEAD]))
 			prefetch(blocks[i + PREFETCH_AHEAD]);
-		if (hak_unlikely(next.unit == HAK_POOL_NONE))
-			continue;
-		if (next.unit != batch.unit) {
+		if (!is_in(&batch, blocks[i])) {
 			given += end_slab(&batch, class_idx);
-			batch.unit = next.unit;
-		} else if (word != batch.word || (batch.mask & bit) != 0) {
-			give_pending(&batch, class_idx);
+			if (hak_unlikely(!begin_slab(&batch, class_idx, blocks[i])))
+				continue;
 		}
-		batch.word = word;
-		batch.mask |= bit;
+		add_block(&batch, class_idx, blocks[i]);
 	}
 	given += end_slab(&batch, class_idx);
 	/* What was misuse is leaked, or was free already. */

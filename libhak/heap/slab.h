@@ -36,8 +36,8 @@ uint32_t hak_slab_lease(unsigned class_idx);
 /* Ends the lease; the slab is listed, retired or left full. */
 void hak_slab_unlease(uint32_t unit);
 
-/* Takes up to `count` blocks from a slab that the caller leases, lowest addresses first. Returns
- * how many, 0 where none is free. */
+/* Takes up to `count` blocks from a slab that the caller leases: those of the lowest addresses, and
+ * the lowest of them last. Returns how many, 0 where none is free. */
 unsigned hak_slab_take(uint32_t unit, unsigned count, void **blocks);
 
 /* Gives `count` blocks of one class back to their slabs. A block that is not a block of that class

@@ -81,9 +81,18 @@ static void freed_mappings_serve_again(void **state)
 	assert_true(hak_huge_bytes(again, &bytes));
 	assert_in_range(bytes, 8 * MIB - 3 * 4096, 8 * MIB - 2 * 4096);
 	assert_true(hak_huge_give(again));
-	/* Much less: the tail goes back. More: the mapping grows. */
+	/* Much less: the tail is one of its own, unless it is shorter than huge blocks are. */
 	shorter = hak_huge_take(3 * MIB, 1, &zeroed);
 	assert_ptr_equal(shorter, first);
+	assert_int_equal(counted().cached_bytes, 5 * MIB);
+	again = hak_huge_take(4 * MIB + MIB / 2, 1, &zeroed);
+	assert_ptr_equal(again, first + 3 * MIB);
+	assert_int_equal(counted().cached_bytes, 0);
+	assert_int_equal(again[4 * MIB], 1);
+	assert_true(hak_huge_is_valid());
+	assert_true(hak_huge_give(again));
+	hak_huge_purge(UINT64_MAX);
+	/* More: the mapping grows. */
 	assert_true(hak_huge_give(shorter));
 	assert_int_equal(counted().cached_bytes, 3 * MIB);
 	longer = hak_huge_take(5 * MIB, 1, &zeroed);
