@@ -89,11 +89,12 @@
 /* Fixed here because the region lays out the table before the type is known. */
 #define HAK_SLAB_DESCRIPTOR_BYTES 192
 
-/* Magazines: slots a magazine is born with, and the most it may grow to, in slots and in bytes. */
-#define HAK_MAGAZINE_SLOTS_BORN 8
+/* Magazines: bytes of blocks that one begins with, and the most it may grow to, in slots and in
+ * bytes; and after how many misses, refills counted four times, it doubles. */
+#define HAK_MAGAZINE_BYTES_YOUNG ((size_t)512)
 #define HAK_MAGAZINE_SLOTS_MAX 255
 #define HAK_MAGAZINE_BYTES_MAX ((size_t)64 << 10)
-#define HAK_MAGAZINE_MISSES_TO_GROW 4
+#define HAK_MAGAZINE_MISSES_TO_GROW 24
 
 /* Depots: the most blocks that one class keeps there, in slots and in bytes. */
 #define HAK_DEPOT_BYTES_MAX ((size_t)64 << 10)
@@ -136,7 +137,6 @@ static_assert(HAK_SMALL_BYTES_MAX * 8 <= HAK_SLAB_UNITS_MAX * HAK_UNIT_BYTES,
 static_assert(HAK_CLASS_BYTES <= 64, "a set of class bytes is one 64-bit mask");
 static_assert(HAK_CLASS_BYTES * 2 * sizeof(void *) < HAK_TLS_BYTES_MAX, "heads fit into TLS");
 static_assert(HAK_REGION_BYTES_LOW % HAK_SUPERSLAB_BYTES == 0, "whole SuperSlabs");
-static_assert(HAK_MAGAZINE_SLOTS_BORN < HAK_MAGAZINE_SLOTS_MAX, "magazines grow");
 static_assert((HAK_HUGE_BUCKETS & (HAK_HUGE_BUCKETS - 1)) == 0, "a power of two");
 static_assert(HAK_HUGE_BUCKETS % HAK_HUGE_SHARDS == 0, "shards share buckets evenly");
 

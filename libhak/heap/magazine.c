@@ -21,11 +21,10 @@ __thread struct hak_magazine_heads hak_magazine_heads = {
 };
 
 /* An array's words are a power of two: the NULL at the bottom and the slots. */
-#define LOG2_FIRST 4
+#define LOG2_FIRST 3
 #define LOG2_LAST 8
 
 static_assert((1 << LOG2_LAST) - 1 == HAK_MAGAZINE_SLOTS_MAX, "the largest array");
-static_assert((1 << LOG2_FIRST) - 1 > HAK_MAGAZINE_SLOTS_BORN, "the first growth grows");
 static_assert(LOG2_LAST <= HAK_META_LOG2_MAX, "meta has such arrays");
 
 static void **top_of(const struct hak_magazines *magazines, unsigned class_idx)
@@ -51,19 +50,37 @@ static void set_top(struct hak_magazines *magazines, unsigned class_idx, void **
 /* The most slots that a class may have: two at least, so that half of it is a block. */
 static size_t slots_max(unsigned class_idx)
 {
-	size_t slots = HAK_MAGAZINE_BYTES_MAX / hak_size_classes[class_idx].block_bytes;
+	size_t slots = hak_size_class_index(class_idx, HAK_MAGAZINE_BYTES_MAX);
 
 	if (slots > HAK_MAGAZINE_SLOTS_MAX)
 		return HAK_MAGAZINE_SLOTS_MAX;
 	return slots < 2 ? 2 : slots;
 }
 
+static size_t least(size_t one, size_t other)
+{
+	return one < other ? one : other;
+}
+
 static size_t slots_at(unsigned class_idx, unsigned log2)
 {
-	size_t slots = log2 == 0 ? HAK_MAGAZINE_SLOTS_BORN : ((size_t)1 << log2) - 1;
-	size_t most = slots_max(class_idx);
+	return least(((size_t)1 << log2) - 1, slots_max(class_idx));
+}
 
-	return slots < most ? slots : most;
+/* Young: in the array that it began with. Many threads use a class once or twice, and what they
+ * keep of it they keep for as long as they live. Not so the first of a process, which most have
+ * alone. */
+static bool is_young(const struct hak_magazines *magazines, unsigned class_idx)
+{
+	return magazines->log2[class_idx] <= LOG2_FIRST && !magazines->is_first;
+}
+
+/* Slots that a magazine begins with. */
+static size_t slots_young(unsigned class_idx)
+{
+	size_t slots = hak_size_class_index(class_idx, HAK_MAGAZINE_BYTES_YOUNG);
+
+	return slots == 0 ? 1 : least(slots, slots_at(class_idx, LOG2_FIRST));
 }
 
 static bool is_open(const struct hak_magazines *magazines, unsigned class_idx)
@@ -79,22 +96,41 @@ void hak_magazine_birth(struct hak_magazines *magazines)
 	HAK_CHECK(magazines->open_classes == 0);
 }
 
-/* The first refill or flush of a class: from here on its heads are a real magazine's. */
-static void open_class(struct hak_magazines *magazines, unsigned class_idx)
+/* A record that served a thread before keeps its arrays. */
+static bool has_array(struct hak_magazines *magazines, unsigned class_idx)
+{
+	void **array;
+
+	if (bottom_of(magazines, class_idx) != NULL)
+		return true;
+	array = hak_meta_take_array(LOG2_FIRST);
+	if (array == NULL)
+		return false;
+	array[0] = NULL;
+	magazines->log2[class_idx] = LOG2_FIRST;
+	set_bottom(magazines, class_idx, array);
+	return true;
+}
+
+/* The first refill or flush of a class: from here on its heads are a real magazine's. False: there
+ * is no memory for one, and the next time is the first. */
+static bool open_class(struct hak_magazines *magazines, unsigned class_idx)
 {
 	uint64_t open = atomic_load_explicit(&magazines->open_classes, memory_order_relaxed);
 
-	/* A record that served a thread before keeps the arrays that have grown. */
-	if (bottom_of(magazines, class_idx) == NULL)
-		set_bottom(magazines, class_idx, magazines->born[class_idx]);
+	if (!has_array(magazines, class_idx))
+		return false;
 	void **first = bottom_of(magazines, class_idx) + 1;
 
-	magazines->heads->limit[class_idx] = first +
-					     slots_at(class_idx, magazines->log2[class_idx]);
+	magazines->heads->limit[class_idx] =
+		first + (is_young(magazines, class_idx)
+				 ? slots_young(class_idx)
+				 : slots_at(class_idx, magazines->log2[class_idx]));
 	set_top(magazines, class_idx, first);
 	/* release: pairs with the acquire in hak_magazine_count() */
 	atomic_store_explicit(&magazines->open_classes, open | (uint64_t)1 << class_idx,
 			      memory_order_release);
+	return true;
 }
 
 static void empty_all(struct hak_magazines *magazines, bool by_depots)
@@ -144,32 +180,42 @@ void hak_magazine_shed(struct hak_magazines *magazines)
 	empty_all(magazines, false);
 }
 
-/* Every few misses the magazine moves to an array of twice the size, where the bounds and memory
- * allow; its blocks move along. */
-static void note_miss(struct hak_magazines *magazines, unsigned class_idx)
+/* What a thread has taken once it may only give back once: a flush of a young magazine counts less
+ * than a refill. */
+#define WEIGHT 4
+
+/* Every few misses the magazine has twice the slots, where the bounds and memory allow: in its
+ * first array, then in a larger one; its blocks move along. */
+static void note_miss(struct hak_magazines *magazines, unsigned class_idx, unsigned weight)
 {
 	unsigned log2 = magazines->log2[class_idx];
-	size_t slots = slots_at(class_idx, log2);
 	void **bottom = bottom_of(magazines, class_idx);
-	size_t count = (size_t)(top_of(magazines, class_idx) - bottom - 1);
+	size_t slots, count;
 
-	if (slots == slots_max(class_idx) || hak_budget_is_frugal() ||
-	    ++magazines->miss_count[class_idx] < HAK_MAGAZINE_MISSES_TO_GROW)
+	magazines->miss_count[class_idx] += (uint8_t)weight;
+	if (hak_likely(magazines->miss_count[class_idx] < HAK_MAGAZINE_MISSES_TO_GROW))
 		return;
 	magazines->miss_count[class_idx] = 0;
-	unsigned larger = log2 == 0 ? LOG2_FIRST : log2 + 1;
-	void **array = hak_meta_take_array(larger);
+	slots = (size_t)(magazines->heads->limit[class_idx] - bottom - 1);
+	count = (size_t)(top_of(magazines, class_idx) - bottom - 1);
+	if (slots == slots_max(class_idx) || hak_budget_is_frugal())
+		return;
+	if (slots < slots_at(class_idx, log2)) {
+		magazines->heads->limit[class_idx] = bottom + 1 +
+						     least(2 * slots, slots_at(class_idx, log2));
+		return;
+	}
+	void **array = hak_meta_take_array(log2 + 1);
 
 	if (array == NULL)
 		return;
 	array[0] = NULL;
 	memcpy(array + 1, bottom + 1, count * sizeof *array);
 	set_bottom(magazines, class_idx, array);
-	magazines->log2[class_idx] = (uint8_t)larger;
-	magazines->heads->limit[class_idx] = array + 1 + slots_at(class_idx, larger);
+	magazines->log2[class_idx] = (uint8_t)(log2 + 1);
+	magazines->heads->limit[class_idx] = array + 1 + slots_at(class_idx, log2 + 1);
 	set_top(magazines, class_idx, array + 1 + count);
-	if (log2 != 0)
-		hak_meta_give_array(bottom, log2);
+	hak_meta_give_array(bottom, log2);
 }
 
 /* How many of the wanted blocks the budget has room for: all, one or none. */
@@ -201,7 +247,8 @@ static unsigned take_from_slabs(struct hak_magazines *magazines, unsigned class_
 			*lease = unit + 1;
 		}
 		taken = hak_slab_take(*lease - 1, wanted, blocks);
-		if (taken < wanted) {
+		/* A magazine that has not grown may never ask again: others have the rest. */
+		if (taken < wanted || is_young(magazines, class_idx)) {
 			hak_slab_unlease(*lease - 1);
 			*lease = 0;
 		}
@@ -223,9 +270,9 @@ static void shuffle(void **blocks, unsigned count)
 
 void *hak_magazine_refill(struct hak_magazines *magazines, unsigned class_idx)
 {
-	if (!is_open(magazines, class_idx))
-		open_class(magazines, class_idx);
-	note_miss(magazines, class_idx);
+	if (!is_open(magazines, class_idx) && !open_class(magazines, class_idx))
+		return hak_magazine_take_direct(class_idx);
+	note_miss(magazines, class_idx, WEIGHT);
 	void **first = bottom_of(magazines, class_idx) + 1;
 	unsigned wanted = (unsigned)(magazines->heads->limit[class_idx] - first + 1) / 2;
 	unsigned count;
@@ -246,10 +293,14 @@ void *hak_magazine_refill(struct hak_magazines *magazines, unsigned class_idx)
 
 void hak_magazine_flush(struct hak_magazines *magazines, unsigned class_idx, void *block)
 {
-	if (!is_open(magazines, class_idx))
-		open_class(magazines, class_idx);
-	else
-		note_miss(magazines, class_idx);
+	if (!is_open(magazines, class_idx)) {
+		if (!open_class(magazines, class_idx)) {
+			hak_magazine_give_direct(class_idx, block);
+			return;
+		}
+	} else {
+		note_miss(magazines, class_idx, is_young(magazines, class_idx) ? 1 : WEIGHT);
+	}
 	void **first = bottom_of(magazines, class_idx) + 1;
 	void **top = top_of(magazines, class_idx);
 	unsigned count = (unsigned)(top - first);
@@ -336,8 +387,10 @@ bool hak_magazine_is_valid(const struct hak_magazines *magazines)
 		}
 		if (bottom[0] != NULL || top <= bottom || top > limit)
 			return false;
-		if (limit - bottom - 1 !=
-		    (ptrdiff_t)slots_at(class_idx, magazines->log2[class_idx]))
+		size_t slots = (size_t)(limit - bottom - 1);
+		size_t most = slots_at(class_idx, magazines->log2[class_idx]);
+
+		if (slots > most || (slots < most && !is_young(magazines, class_idx)))
 			return false;
 		for (void **slot = bottom + 1; slot < top; slot++)
 			if (*slot == NULL)

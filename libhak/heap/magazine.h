@@ -44,9 +44,9 @@ struct hak_magazines {
 	_Atomic uint64_t open_classes;	  /* bit i: class i has a magazine, blocks and a lease */
 	_Atomic(void **) bottom[HAK_CLASS_COUNT + 1];
 	uint32_t lease[HAK_CLASS_COUNT + 1]; /* first unit of the slab leased, + 1 */
-	uint8_t log2[HAK_CLASS_COUNT + 1];   /* of the array's words; 0: the one it is born with */
+	uint8_t log2[HAK_CLASS_COUNT + 1];   /* of the array's words; 0: there is none yet */
 	uint8_t miss_count[HAK_CLASS_COUNT + 1];
-	void *born[HAK_CLASS_COUNT + 1][1 + HAK_MAGAZINE_SLOTS_BORN];
+	bool is_first; /* of all records of the process */
 };
 
 /* The owner's load and store of a top. Both are relaxed atomic accesses in effect, one mov each.

@@ -166,6 +166,7 @@ static struct hak_thread *make_record_locked(void)
 	if (thread == NULL)
 		return NULL;
 	thread->next = atomic_load_explicit(&all, memory_order_relaxed);
+	thread->magazines.is_first = thread->next == NULL;
 	/* release: pairs with the acquires of those who walk the list */
 	atomic_store_explicit(&all, thread, memory_order_release);
 	return thread;

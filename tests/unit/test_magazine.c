@@ -101,7 +101,7 @@ static void what_is_wrong_is_not_valid(void **state)
 	heads->top[4] = limit + 1; /* beyond the last */
 	assert_false(hak_magazine_is_valid(magazines));
 	heads->top[4] = top;
-	heads->limit[4] = limit - 1; /* not the room of its array */
+	heads->limit[4] = limit + 1; /* more than the room of its array */
 	assert_false(hak_magazine_is_valid(magazines));
 	heads->limit[4] = limit;
 	heads->top[5] = top; /* a class that was never opened has blocks */
@@ -173,6 +173,52 @@ static void death_gives_everything_back(void **state)
 	hak_magazine_death(magazines);
 }
 
+/* What a thread has used a few times: its magazine keeps little, and others have the slab. */
+static void a_young_magazine_keeps_little(void **state)
+{
+	static const size_t sizes[] = {16, 64, 128, 512, 1024, 4096, 32768};
+	void *blocks[3];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+		unsigned class_idx = hak_size_class_of(sizes[i]);
+
+		for (unsigned j = 0; j < 3; j++)
+			blocks[j] = take(class_idx);
+		for (unsigned j = 0; j < 3; j++)
+			give(class_idx, blocks[j]);
+		assert_in_range(hak_magazine_count(magazines, class_idx) * sizes[i], 1,
+				sizes[i] > HAK_MAGAZINE_BYTES_YOUNG ? sizes[i]
+								    : HAK_MAGAZINE_BYTES_YOUNG);
+		assert_int_equal(magazines->lease[class_idx], 0);
+	}
+	assert_true(hak_magazine_is_valid(magazines));
+}
+
+/* The last of all, since there is no way back. */
+static void without_memory_for_a_magazine_blocks_go_straight(void **state)
+{
+	unsigned class_idx = hak_size_class_of(160);
+	void *block, *other;
+
+	(void)state;
+	magazines = hak_meta_take(sizeof *magazines); /* those before have their arrays */
+	assert_non_null(magazines);
+	hak_magazine_birth(magazines);
+	for (size_t bytes = (size_t)64 << 20; bytes >= 64; bytes /= 2)
+		while (hak_meta_take(bytes) != NULL)
+			;
+	block = take(class_idx);
+	other = take(class_idx);
+	assert_non_null(block);
+	assert_ptr_not_equal(block, other);
+	give(class_idx, block);
+	give(class_idx, other);
+	assert_int_equal(hak_magazine_count(magazines, class_idx), 0);
+	assert_int_equal(taken_of(class_idx), hak_depot_count(class_idx));
+	assert_true(hak_magazine_is_valid(magazines));
+}
+
 static void birth(void **state)
 {
 	(void)state;
@@ -187,8 +233,10 @@ int main(void)
 		cmocka_unit_test(birth),
 		cmocka_unit_test(the_newest_comes_first_and_a_double_is_seen),
 		cmocka_unit_test(what_is_wrong_is_not_valid),
+		cmocka_unit_test(a_young_magazine_keeps_little),
 		cmocka_unit_test(every_class_grows_to_its_bound),
 		cmocka_unit_test(death_gives_everything_back),
+		cmocka_unit_test(without_memory_for_a_magazine_blocks_go_straight),
 	};
 
 	return cmocka_run_group_tests(tests, start, NULL);
