@@ -110,6 +110,9 @@ SUITE = (
     Row(("sharing", "--handed", "2", WORK, "8"), 50_000),
     Row(("latency", WORK, "8192", "42", "1"), 10_000_000),
     Row(("latency", WORK, "8192", "42", "2"), 10_000_000),
+    Row(("purge", WORK, "95", "3", "42"), int(GIB), runs_max=MEMORY_RUNS),
+    Row(("purge", WORK, "100", "3", "42"), int(GIB), runs_max=MEMORY_RUNS),
+    Row(("purge", "--forked", WORK, "95", "3", "42"), int(GIB), runs_max=MEMORY_RUNS),
     Row(("burst", WORK, "95", SECONDS, "42"), int(GIB), runs_max=MEMORY_RUNS),
     Row(("burst", WORK, "100", SECONDS, "42"), int(GIB), runs_max=MEMORY_RUNS),
 )

@@ -21,6 +21,10 @@ MORE = {
     "freed_bytes": ("MiB when freed", MIB), "soon_bytes": ("0.1 s later", MIB),
     "later_bytes": ("1 s", MIB), "late_bytes": ("10 s", MIB),
     "pairs_bytes": ("1,000 pairs", MIB), "floor_bytes": ("the live pages", MIB),
+    "marked_bytes": ("of it marked", MIB), "marking_seconds": ("ms of that in madvise", 0.001),
+    "worked_bytes": ("MiB after light work", MIB), "trimmed_bytes": ("after a trim", MIB),
+    "trim_seconds": ("ms of trim", 0.001), "again_seconds": ("ms to take it again", 0.001),
+    "again_faults": ("page faults", 1),
 }
 
 
