@@ -25,6 +25,8 @@ QUICK_DIVISOR = 50
 THREADS_MAX = 256
 # thread_churn compares with the memory after this many threads, and refuses fewer.
 THREAD_CHURN_MIN = 1000
+# Whose a row's program is: our own, or a real one (real.py).
+OWN, REAL_KIND = "own", "real"
 HUGE_BYTES = str(25 * MIB)
 GIB = str(1 << 30)
 
@@ -51,6 +53,8 @@ class Row:
     memory: str = ""
     runs_max: int = 0
     seconds: int = 10
+    kind: str = OWN
+    timed: str = "loop"
 
     def command(self, settings):
         work = self.work
@@ -118,14 +122,31 @@ SUITE = (
 )
 
 
+def real(words, work, timed="whole process"):
+    return Row(words, work, kind=REAL_KIND, timed=timed)
+
+
+REAL = (
+    real(("redis-server", WORK), 150_000, "redis-benchmark"),
+    real(("sqlite3", ":memory:", WORK), 60_000),
+    real(("python3", "objects.py", WORK), 50),
+    real(("python3", "documents.py", WORK), 120),
+    real(("python3", "words.py", WORK), 180),
+    real(("python3", "pickles.py", WORK), 40),
+    real(("cc1", "-O1", WORK), 150),
+    real(("lua5.4", "churn.lua", WORK), 700),
+    real(("ruby", "churn.rb", WORK), 600),
+)
+
+
 def rows_of(settings):
     """The rows of the table, in its order; of the check, those that have a target."""
     rows = [*random_mixed(settings.threads), *JUDGED]
     if not settings.check:
-        rows += SUITE
+        rows += SUITE + REAL
     return [row for row in rows if re.search(settings.programs, row.title(settings))]
 
 
 def programs_of(settings):
-    """The programs that the rows run, each once."""
-    return sorted({row.words[0] for row in rows_of(settings)})
+    """The programs of our own that the rows run, each once."""
+    return sorted({row.words[0] for row in rows_of(settings) if row.kind == OWN})

@@ -43,13 +43,17 @@ def spawn(command, environment):
     return status, seconds, *texts
 
 
-def run_once(command, library, whole_process):
-    """One run; returns the values of its last line, with "seconds" the time to be compared."""
+def environment_for(library):
     environment = {key: value for key, value in os.environ.items()
                    if not ALLOCATOR_SETTINGS.fullmatch(key)}
     if library:
         environment["LD_PRELOAD"] = str(library)
-    status, wall_seconds, out, errors = spawn(command, environment)
+    return environment
+
+
+def run_once(command, library, whole_process):
+    """One run; returns the values of its last line, with "seconds" the time to be compared."""
+    status, wall_seconds, out, errors = spawn(command, environment_for(library))
     said = f": {errors.strip()[:200]}" if errors.strip() else ""
     if wall_seconds >= RUN_SECONDS_MAX:
         raise RunError(f"not over after {RUN_SECONDS_MAX} s{said}")
@@ -75,12 +79,10 @@ def run_once(command, library, whole_process):
     return sample
 
 
-def run_row(row, allocators, directory, settings):
+def run_row(row, allocators, run, settings):
     """Name to list of samples, or to the words of the run that failed. The runs alternate, in an
     order that is drawn for each round: who follows an allocator whose process leaves much to tidy
     up pays for it, and so nobody may always follow the same one."""
-    command = row.command(settings)
-    command[0] = str(directory / command[0])
     results = {name: [] for name in allocators}
     names = list(allocators)
     order = random.Random(ORDER_SEED)
@@ -90,7 +92,7 @@ def run_row(row, allocators, directory, settings):
             if isinstance(results[name], str):
                 continue
             try:
-                results[name].append(run_once(command, allocators[name], row.whole_process))
+                results[name].append(run(allocators[name]))
             except RunError as error:
                 results[name] = str(error)
     return results

@@ -45,7 +45,7 @@ def print_more(samples):
 
 def print_table(row, results, settings):
     """Medians with their range, and libhak's share of each peer's time and memory."""
-    kind = "whole process" if row.whole_process else "loop"
+    kind = "whole process" if row.whole_process else row.timed
     print(f"\n{row.title(settings)}: time of the {kind}, runs: {row.runs(settings)}")
     print(f"  {'':10} {'median':>11} {'min':>11} {'max':>11} {'peak MiB':>9} {'end MiB':>9}"
           f"  {HAK}/peer: {'time':>5} {'peak':>6}")
