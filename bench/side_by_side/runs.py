@@ -22,8 +22,9 @@ class RunError(Exception):
 
 
 def spawn(command, environment):
-    """Runs a command; returns (wait status, wall seconds, stdout, stderr). posix_spawn and wait4
-    without anything in between, so that the wall time is the process's own."""
+    """Runs a command; returns (wait status, wall seconds, minor page faults, stdout, stderr).
+    posix_spawn and wait4 without anything in between, so that the wall time is the process's
+    own."""
     out_read, out_write = os.pipe()
     error_read, error_write = os.pipe()
     actions = [(os.POSIX_SPAWN_DUP2, out_write, 1), (os.POSIX_SPAWN_DUP2, error_write, 2)]
@@ -31,7 +32,7 @@ def spawn(command, environment):
     pid = os.posix_spawn(command[0], command, environment, file_actions=actions)
     signal.signal(signal.SIGALRM, lambda *_: os.kill(pid, signal.SIGKILL))
     signal.alarm(RUN_SECONDS_MAX)
-    _, status, _ = os.wait4(pid, 0)
+    _, status, usage = os.wait4(pid, 0)
     seconds = time.perf_counter() - start
     signal.alarm(0)
     os.close(out_write)
@@ -40,7 +41,7 @@ def spawn(command, environment):
     for fd in (out_read, error_read):
         with os.fdopen(fd, "r", encoding="utf-8", errors="replace") as stream:
             texts.append(stream.read())
-    return status, seconds, *texts
+    return status, seconds, usage.ru_minflt, *texts
 
 
 def environment_for(library):
@@ -53,7 +54,7 @@ def environment_for(library):
 
 def run_once(command, library, whole_process):
     """One run; returns the values of its last line, with "seconds" the time to be compared."""
-    status, wall_seconds, out, errors = spawn(command, environment_for(library))
+    status, wall_seconds, faults, out, errors = spawn(command, environment_for(library))
     said = f": {errors.strip()[:200]}" if errors.strip() else ""
     if wall_seconds >= RUN_SECONDS_MAX:
         raise RunError(f"not over after {RUN_SECONDS_MAX} s{said}")
@@ -74,6 +75,7 @@ def run_once(command, library, whole_process):
     sample = {key: float(value) for key, value in values.items()}
     sample["loop_seconds"] = sample["seconds"]
     sample["wall_seconds"] = wall_seconds
+    sample["minor_faults"] = faults
     if whole_process:
         sample["seconds"] = wall_seconds
     return sample

@@ -10,11 +10,13 @@ import statistics
 import sys
 import time
 
+from .intervals import of_median, ratios
 from .rows import HAK, MIB
 
 
 # What some programs say beside time and memory: how it is called, and what it is divided by.
 MORE = {
+    "minor_faults": ("page faults", 1),
     "p50_ns": ("p50 ns", 1), "p99_ns": ("p99 ns", 1), "p999_ns": ("p99.9 ns", 1),
     "max_ns": ("longest us", 1000),
     "thread_bytes": ("KiB a thread", 1024),
@@ -24,7 +26,7 @@ MORE = {
     "marked_bytes": ("of it marked", MIB), "marking_seconds": ("ms of that in madvise", 0.001),
     "worked_bytes": ("MiB after light work", MIB), "trimmed_bytes": ("after a trim", MIB),
     "trim_seconds": ("ms of trim", 0.001), "again_seconds": ("ms to take it again", 0.001),
-    "again_faults": ("page faults", 1),
+    "again_faults": ("with page faults", 1),
 }
 
 
@@ -48,7 +50,7 @@ def print_table(row, results, settings):
     kind = "whole process" if row.whole_process else row.timed
     print(f"\n{row.title(settings)}: time of the {kind}, runs: {row.runs(settings)}")
     print(f"  {'':10} {'median':>11} {'min':>11} {'max':>11} {'peak MiB':>9} {'end MiB':>9}"
-          f"  {HAK}/peer: {'time':>5} {'peak':>6}")
+          f"  {HAK}/peer: {'time':>15} {'peak':>6}")
     for name, samples in results.items():
         if isinstance(samples, str):
             print(f"  {name:10} FAILED: {samples}")
@@ -60,7 +62,7 @@ def print_table(row, results, settings):
         line += f" {median_of(samples, 'peak_bytes') / MIB:9.1f}"
         line += f" {median_of(samples, 'resident_bytes') / MIB:9.1f}"
         if name != HAK and isinstance(results[HAK], list):
-            line += f" {ratio(results[HAK], samples, 'seconds'):19.2f}"
+            line += f" {format_ratio(results[HAK], samples, 'seconds'):>29}"
             line += f" {ratio(results[HAK], samples, 'peak_bytes'):6.2f}"
         print(line)
         print_more(samples)
@@ -72,10 +74,14 @@ def print_table(row, results, settings):
 
 
 def ratio(samples, peer_samples, key):
-    """Of runs of the same round, the median: a machine that is slower for some seconds is so for
-    both of a pair."""
-    return statistics.median(sample[key] / peer[key]
-                             for sample, peer in zip(samples, peer_samples))
+    """Of runs of the same round, the median."""
+    return statistics.median(ratios(samples, peer_samples, key))
+
+
+def format_ratio(samples, peer_samples, key):
+    """With its interval."""
+    low, high = of_median(ratios(samples, peer_samples, key))
+    return f"{ratio(samples, peer_samples, key):.2f} [{low:.2f}, {high:.2f}]"
 
 
 def print_means(all_results):
@@ -92,6 +98,16 @@ def print_means(all_results):
                          f"rows: {len(pairs)}")
     if lines:
         print("\ngeometric mean of libhak/peer over the rows above", *lines, sep="\n")
+
+
+def print_limit(all_results):
+    """Row by row, how far the malloc is that does next to nothing."""
+    lines = [f"  {row:44} {format_ratio(results[HAK], results['limit'], 'seconds'):>20}"
+             f" {ratio(results[HAK], results['limit'], 'peak_bytes'):6.2f}"
+             for row, results in all_results.items()
+             if isinstance(results[HAK], list) and isinstance(results.get("limit"), list)]
+    if lines:
+        print(f"\n{HAK} over the limit: time, peak memory", *lines, sep="\n")
 
 
 def write_csv(path, all_results):

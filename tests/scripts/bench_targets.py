@@ -1,0 +1,109 @@
+#!/usr/bin/python3
+"""The statistics and the verdicts of scripts/bench --targets, by numbers made up for them.
+
+Goal    an interval is what its definition says, and a target that is missed is said to be.
+Method  ratios whose medians, intervals and means are known; results of a bench that never ran, in
+        which one number at a time is too large.
+
+usage: bench_targets.py BENCH_FOLDER
+"""
+
+import contextlib
+import copy
+import io
+import sys
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, sys.argv[1])
+
+from side_by_side import targets
+from side_by_side.intervals import geometric_mean, of_geometric_mean, of_median
+from side_by_side.rows import HAK, MIB
+
+RUNS = 15
+
+
+def check_intervals():
+    # Of 15 throws, up to 3 heads come with a chance of 1.8 %, up to 4 with 5.9 %.
+    assert of_median(range(1, 16)) == (4, 12)
+    assert of_median([5, 3, 4, 1, 2]) == (1, 5)
+    assert of_median(range(1, 8)) == (1, 7)
+    assert of_median(range(1, 10)) == (2, 8)
+    assert of_median([7]) == (7, 7)
+    assert abs(geometric_mean([0.5, 2]) - 1) < 1e-12
+    low, high = of_geometric_mean([[0.9, 1.0, 1.1] * 5, [0.9, 1.0, 1.1] * 5])
+    assert 0.9 <= low < 1 < high <= 1.1, (low, high)
+    assert of_geometric_mean([[2.0] * 5, [0.5] * 5]) == (1.0, 1.0)
+
+
+def sample(seconds, peak, **more):
+    return {"seconds": seconds, "peak_bytes": peak, **more}
+
+
+def row_of(**more):
+    """libhak takes half the time and memory of each peer."""
+    return {HAK: [sample(1.0, 40.0, **more)] * RUNS, "glibc": [sample(2.1, 80.0, **more)] * RUNS,
+            "mimalloc3": [sample(2.0, 90.0, **more)] * RUNS,
+            "snmalloc": [sample(2.2, 85.0, **more)] * RUNS, "limit": [sample(0.1, 1.0)] * RUNS}
+
+
+def results_of():
+    return {
+        "trees 20 4": row_of(),
+        "crowd 1000 64 42": row_of(thread_bytes=15e3),
+        "burst 1 100 10 42": row_of(resident_bytes=15.0 * MIB),
+        "burst 1 95 10 42": row_of(resident_bytes=140.0 * MIB, floor_bytes=120.0 * MIB),
+        "latency 1 1 42 1": row_of(p99_ns=40.0, p999_ns=300.0),
+    }
+
+
+def missed(results):
+    """What the verdicts say, and how many targets are missed: of all but the start of processes,
+    which is measured and not judged from results."""
+    verdicts = targets.Verdicts()
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        targets.judge_means(verdicts, results)
+        targets.judge_rows(verdicts, results)
+        targets.judge_memory(verdicts, results)
+        targets.judge_latency(verdicts, results)
+    return verdicts.missed, said.getvalue()
+
+
+def expect(count, word, results):
+    reached, said = missed(results)
+    lines = [line for line in said.splitlines() if "MISSED" in line]
+    assert reached == count == len(lines) and all(word in line for line in lines), (count, said)
+
+
+def with_change(row, name, **changes):
+    results = copy.deepcopy(results_of())
+    results[row][name] = [{**one, **changes} for one in results[row][name]]
+    return results
+
+
+def check_verdicts():
+    expect(0, "", results_of())
+    expect(1, "MiB after light work", with_change("burst 1 100 10 42", HAK,
+                                                  resident_bytes=17.0 * MIB))
+    expect(1, "over the live pages", with_change("burst 1 95 10 42", HAK,
+                                                 resident_bytes=160.0 * MIB))
+    expect(1, "KiB a thread", with_change("crowd 1000 64 42", HAK, thread_bytes=17e3))
+    expect(1, "p99.9", with_change("latency 1 1 42 1", HAK, p999_ns=400.0))
+    expect(1, "trees 20 4", with_change("trees 20 4", HAK, seconds=2.5))
+    slow = {row: {**results, HAK: [{**one, "seconds": 1.98} for one in results[HAK]]}
+            for row, results in results_of().items()}
+    expect(2, "geometric mean, time", slow)
+    large = {row: {**results, HAK: [{**one, "peak_bytes": 82.6} for one in results[HAK]]}
+             for row, results in results_of().items()}
+    expect(3, "geometric mean, peak", large)
+    broken = results_of()
+    broken["trees 20 4"][HAK] = "killed by SIGSEGV"
+    expect(1, "SIGSEGV", broken)
+    without = {row: {name: samples for name, samples in results.items() if name != "snmalloc"}
+               for row, results in results_of().items()}
+    expect(1, "not among the peers", without)
+
+
+check_intervals()
+check_verdicts()
