@@ -25,8 +25,8 @@ QUICK_DIVISOR = 50
 THREADS_MAX = 256
 # thread_churn compares with the memory after this many threads, and refuses fewer.
 THREAD_CHURN_MIN = 1000
-# Whose a row's program is: our own, or a real one (real.py).
-OWN, REAL_KIND = "own", "real"
+# Whose a row's program is: our own, a real one (real.py), or one of --suite's (suite.py).
+OWN, REAL_KIND, FOREIGN = "own", "real", "foreign"
 HUGE_BYTES = str(25 * MIB)
 GIB = str(1 << 30)
 
@@ -55,6 +55,9 @@ class Row:
     seconds: int = 10
     kind: str = OWN
     timed: str = "loop"
+    # Of a foreign program: what its row is called, and where it runs.
+    name: str = ""
+    folder: str = ""
 
     def command(self, settings):
         work = self.work
@@ -66,7 +69,7 @@ class Row:
         return [stands_for.get(word, word) for word in self.words]
 
     def title(self, settings):
-        return " ".join(self.command(settings))
+        return self.name or " ".join(self.command(settings))
 
     def runs(self, settings):
         if self.whole_process and not settings.quick:
@@ -144,6 +147,8 @@ def rows_of(settings):
     rows = [*random_mixed(settings.threads), *JUDGED]
     if not settings.check:
         rows += SUITE + REAL
+    if settings.suite:
+        rows = settings.suite
     return [row for row in rows if re.search(settings.programs, row.title(settings))]
 
 

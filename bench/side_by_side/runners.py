@@ -3,8 +3,8 @@
 import contextlib
 import functools
 
-from . import real
-from .rows import REAL_KIND
+from . import real, suite
+from .rows import FOREIGN, REAL_KIND
 from .runs import run_once
 
 
@@ -14,6 +14,8 @@ def runner_of(row, directory, settings):
     if row.kind == REAL_KIND:
         with real.prepared(row, settings) as run:
             yield run
+    elif row.kind == FOREIGN:
+        yield functools.partial(suite.run_once, row)
     else:
         command = row.command(settings)
         command[0] = str(directory / command[0])

@@ -53,6 +53,7 @@ refused "'' is not a whole number" bench --threads 1,
 refused "at most 256 threads" bench --threads 257
 refused "'0' is not a whole number" bench --runs 0
 refused "'many' is not a whole number" bench --runs many
+refused "/nonexistent/commands.txt: No such file or directory" bench --suite /nonexistent
 refused "no row matches" bench --programs nonsense
 refused "there is no argument '--nonsense'" demo --nonsense
 refused "needs a path" demo --lib
