@@ -65,7 +65,7 @@ refused "$list:2: is not UTF-8" 'one ./true\ntwo ./true \xff\n'
 refused "$list:3: the list ends without a command" '# nothing\n\n'
 echo "one ./true" >"$list"
 bench --suite "$scratch/suite" --check && complain "--suite and --check were taken together"
-grep -q "exclude each other" "$scratch/errors" || complain "no word of --check"
+grep -q "excludes --check" "$scratch/errors" || complain "no word of --check"
 
 # A child with 60 MiB beside a parent with hardly any: the peak is that of both. What it says is
 # more than a pipe holds.
