@@ -1,7 +1,7 @@
 """Whole processes that know nothing of the bench: how long, how much memory, whose malloc.
 
 A program of our own says all that in its last line. Of any other the kernel is asked. The process
-is seized by ptrace(2) with PTRACE_O_TRACEEXIT alone: it runs undisturbed and stops once, when it
+is seized by ptrace(2), with a stop at its end alone: it runs undisturbed and stops once, when it
 has ended but still has its memory. What the stop takes is no part of its time.
 """
 
@@ -18,7 +18,8 @@ from .bindings import allocators_of
 from .runs import RUN_SECONDS_MAX, RunError, environment_for
 
 PTRACE_CONT, PTRACE_SEIZE, PTRACE_LISTEN = 7, 0x4206, 0x4208
-PTRACE_O_TRACEEXIT = 0x40
+# The second: whoever ends the bench by a signal leaves no server behind.
+PTRACE_O_TRACEEXIT, PTRACE_O_EXITKILL = 0x40, 0x100000
 PTRACE_EVENT_EXIT, PTRACE_EVENT_STOP = 6, 128
 WALL = 0x40000000  # wait(2) for all kinds of children, which Python has no name for
 STOP_SIGNALS = (signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
@@ -93,7 +94,7 @@ class Process:
             self.become(command, environment, folder, stdin, gate_read)
         os.close(gate_read)
         try:
-            ptrace(PTRACE_SEIZE, self.pid, PTRACE_O_TRACEEXIT)
+            ptrace(PTRACE_SEIZE, self.pid, PTRACE_O_TRACEEXIT | PTRACE_O_EXITKILL)
         except OSError as error:
             os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)

@@ -152,6 +152,18 @@ said "^  sorts +FAILED: line 1 of its output is 'sum.*, and under glibc 'sum"
 said "^  bomb +FAILED: redis-server: killed by SIGPROF"
 [ $((SECONDS - started)) -lt 50 ] || complain "a server that is gone was waited for"
 
+# A bench that is ended takes the server with it, even where it can do nothing more itself.
+TMPDIR=$scratch timeout -s KILL 1.5 "$scripts/bench" --lib "$libhak" --bench-dir "$programs" \
+	--programs '^redis' >"$scratch/said" 2>"$scratch/errors"
+sleep 0.5
+left=$(grep -laz "unixsocket:$scratch" /proc/[0-9]*/cmdline 2>/dev/null)
+if [ -n "$left" ]; then
+	complain "a server was left behind: $left"
+	for path in $left; do
+		kill "$(cut -d / -f 3 <<<"$path")"
+	done
+fi
+
 # What is not installed is left out, which is no failure while anything is left.
 PATH=/nonexistent /usr/bin/timeout 60 "$scripts/bench" --lib "$libhak" --bench-dir "$programs" \
 	--quick --programs '^(redis|python3 words)' >"$scratch/said" 2>"$scratch/errors" ||
