@@ -46,8 +46,9 @@ static struct {
 	struct hak_pool_counts counts;
 	_Atomic uint32_t empty_count; /* SuperSlabs on SHELF_EMPTY */
 	_Atomic uint32_t unmarked_count;
-	uint32_t away_count;  /* claims that have not been put back yet, and the like */
-	uint32_t group_count; /* groups in use: those up to the last SuperSlab opened */
+	uint32_t away_count;		/* claims that have not been put back yet, and the like */
+	uint32_t group_count;		/* groups in use: those up to the last SuperSlab opened */
+	uint32_t on_shelf[SHELF_COUNT]; /* SuperSlabs on each */
 	struct group {
 		uint64_t summary[SHELF_COUNT];
 		struct superslab *row[HAK_WORD_BITS];
@@ -93,6 +94,7 @@ static void shelf_add(unsigned shelf, uint32_t index)
 
 	*shelf_word(shelf, index) |= (uint64_t)1 << index % HAK_WORD_BITS;
 	group_of(index)->summary[shelf] |= (uint64_t)1 << word_number;
+	pool.on_shelf[shelf]++;
 	if (shelf == SHELF_EMPTY)
 		atomic_fetch_add_explicit(&pool.empty_count, 1, memory_order_relaxed);
 }
@@ -104,6 +106,7 @@ static void shelf_remove(unsigned shelf, uint32_t index)
 	*shelf_word(shelf, index) &= ~((uint64_t)1 << index % HAK_WORD_BITS);
 	if (*shelf_word(shelf, index) == 0)
 		group_of(index)->summary[shelf] &= ~((uint64_t)1 << word_number);
+	pool.on_shelf[shelf]--;
 	if (shelf == SHELF_EMPTY)
 		atomic_fetch_sub_explicit(&pool.empty_count, 1, memory_order_relaxed);
 }
@@ -271,7 +274,7 @@ static uint32_t take_shelved(unsigned unit_count, unsigned unit_alignment, bool 
 	unsigned bit;
 
 	for (unsigned shelf = shelf_to_begin(unit_count); shelf < SHELF_COUNT; shelf++) {
-		uint32_t index = shelf_first(shelf, 0);
+		uint32_t index = pool.on_shelf[shelf] != 0 ? shelf_first(shelf, 0) : HAK_POOL_NONE;
 
 		for (unsigned look = 0; index != HAK_POOL_NONE && look < LOOKS_MAX; look++) {
 			struct superslab *superslab = superslab_at(index);
