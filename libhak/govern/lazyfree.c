@@ -128,19 +128,15 @@ static bool mark_units(void)
 	uint32_t wanted = target_units(limit_now() / 2);
 	size_t bytes = 0;
 
-	while (hak_pool_unmarked_count() > wanted && bytes < BATCH_BYTES) {
-		if (hak_pool_claim_unmarked(&pass.next_superslab, &claim))
-			bytes += hak_purge_claim(&claim, HAK_POOL_LAZY);
-		else if (pass.next_superslab != 0)
-			return true;
-		else
-			break;
-	}
+	/* A claim may look at many SuperSlabs in vain: that is enough for this slow path. */
+	while (hak_pool_unmarked_count() > wanted && bytes < BATCH_BYTES &&
+	       hak_pool_claim_unmarked(&pass.next_superslab, &claim))
+		bytes += hak_purge_claim(&claim, HAK_POOL_LAZY);
 	pass.marked_bytes += bytes;
 	if (pass.next_superslab == 0)
 		atomic_store_explicit(&stuck_units, hak_pool_unmarked_count(),
 				      memory_order_relaxed);
-	return pass.next_superslab != 0 && bytes >= BATCH_BYTES;
+	return pass.next_superslab != 0 && hak_pool_unmarked_count() > wanted;
 }
 
 static bool mark_holes(void)
