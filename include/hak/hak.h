@@ -112,7 +112,7 @@ struct hak_stats {
 	uint64_t hole_bytes;	       /* pages of slabs that went back, and were not used since */
 	uint64_t advice_count;	       /* calls of madvise(2) that gave memory back or marked it */
 	uint64_t advice_refused_count; /* of them, refused: the memory is locked, say */
-	uint64_t advice_ns;	       /* nanoseconds that they took, in all threads together */
+	uint64_t advice_ns; /* nanoseconds in them, of all threads; a sample, true for many */
 };
 
 /* Fills *stats, of which the caller knows stats_bytes (give sizeof *stats): an older program gets
