@@ -13,7 +13,14 @@
 
 size_t hak_os_page_bytes(void)
 {
-	return (size_t)getpagesize(); /* from the auxiliary vector, no system call */
+	static _Atomic size_t known;
+	size_t bytes = atomic_load_explicit(&known, memory_order_relaxed);
+
+	if (hak_unlikely(bytes == 0)) {
+		bytes = (size_t)getpagesize(); /* from the auxiliary vector, no system call */
+		atomic_store_explicit(&known, bytes, memory_order_relaxed);
+	}
+	return bytes;
 }
 
 size_t hak_os_ram_bytes(void)

@@ -161,12 +161,20 @@ static struct entry *cache_remove_locked(unsigned i)
 	return entry;
 }
 
+static bool fits(const struct entry *entry, size_t bytes)
+{
+	return entry->map_bytes >= bytes && entry->map_bytes <= bytes + bytes / 8;
+}
+
 /* The mapping that serves `bytes` at the least cost, or cache.count: the shortest of those long
  * enough, else the longest of the others, unless it saves hardly any page fault. */
 static unsigned cache_choose_locked(size_t bytes)
 {
 	unsigned longer = cache.count, shorter = cache.count;
 
+	/* The newest, most often: it is warm, and a buffer that comes and goes has one size. */
+	if (cache.count != 0 && fits(cache.entries[cache.count - 1], bytes))
+		return cache.count - 1;
 	for (unsigned i = 0; i < cache.count; i++) {
 		size_t have = cache.entries[i]->map_bytes;
 
@@ -178,11 +186,6 @@ static unsigned cache_choose_locked(size_t bytes)
 			shorter = i;
 	}
 	return longer != cache.count ? longer : shorter;
-}
-
-static bool fits(const struct entry *entry, size_t bytes)
-{
-	return entry->map_bytes >= bytes && entry->map_bytes <= bytes + bytes / 8;
 }
 
 static void cache_put(struct entry *entry);
