@@ -52,6 +52,19 @@ def environment_for(library):
     return environment
 
 
+def values_of(out, library):
+    """The values of the last line of a program of our own, which was to run under this library."""
+    last_line = out.strip().rpartition("\n")[2]
+    values = dict(word.partition("=")[::2] for word in last_line.split(" "))
+    served_by = pathlib.Path(values.pop("allocator", "unknown"))
+    values.pop("program", None)
+    if library and served_by.resolve() != library.resolve():
+        raise RunError(f"malloc came from {served_by}, not from {library}")
+    if not library and not served_by.name.startswith("libc"):
+        raise RunError(f"malloc came from {served_by}, not from glibc")
+    return {key: float(value) for key, value in values.items()}
+
+
 def run_once(command, library, whole_process):
     """One run; returns the values of its last line, with "seconds" the time to be compared."""
     status, wall_seconds, faults, out, errors = spawn(command, environment_for(library))
@@ -64,15 +77,7 @@ def run_once(command, library, whole_process):
         raise RunError(f"exit status {os.WEXITSTATUS(status)}{said}")
     if "cannot be preloaded" in errors:
         raise RunError(f"not preloaded{said}")
-    last_line = out.strip().rpartition("\n")[2]
-    values = dict(word.partition("=")[::2] for word in last_line.split(" "))
-    served_by = pathlib.Path(values.pop("allocator", "unknown"))
-    values.pop("program", None)
-    if library and served_by.resolve() != library.resolve():
-        raise RunError(f"malloc came from {served_by}, not from {library}")
-    if not library and not served_by.name.startswith("libc"):
-        raise RunError(f"malloc came from {served_by}, not from glibc")
-    sample = {key: float(value) for key, value in values.items()}
+    sample = values_of(out, library)
     sample["loop_seconds"] = sample["seconds"]
     sample["wall_seconds"] = wall_seconds
     sample["minor_faults"] = faults

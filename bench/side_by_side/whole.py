@@ -10,6 +10,7 @@ import ctypes
 import os
 import pathlib
 import re
+import resource
 import signal
 import threading
 import time
@@ -84,6 +85,7 @@ class Process:
         environment = {**environment_for(library), **dict(more)}
         self.out = os.memfd_create("out")
         self.errors = os.memfd_create("errors")
+        self.faults_before = os.memfd_create("faults")
         self.over = threading.Event()
         self.late = False
         self.tree_peak = 0
@@ -112,6 +114,9 @@ class Process:
             for number, fd in enumerate((os.open(stdin, os.O_RDONLY), self.out, self.errors)):
                 os.dup2(fd, number)
             os.read(gate, 1)
+            # The faults of this copy of the interpreter are no part of the program's.
+            faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+            os.write(self.faults_before, str(faults).encode())
             os.execve(command[0], command, environment)
         except OSError as error:
             os.write(2, f"{command[0]}: {error.strerror}".encode())
@@ -133,13 +138,14 @@ class Process:
             self.tree_peak = max(self.tree_peak, tree_bytes(self.pid))
 
     def wait_traced(self):
-        """Waits for the end; returns (wait status, seconds, what was read at the exit stop)."""
+        """Waits for the end; returns (wait status, seconds, minor page faults, what was read at
+        the exit stop)."""
         read, paused = None, 0.0
         while True:
-            _, status = os.waitpid(self.pid, WALL)
+            _, status, usage = os.wait4(self.pid, WALL)
             now = time.perf_counter()
             if not os.WIFSTOPPED(status):
-                return status, now - self.started - paused, read
+                return status, now - self.started - paused, usage.ru_minflt, read
             number, event = os.WSTOPSIG(status), status >> 16
             if event == PTRACE_EVENT_EXIT:
                 # A process that is being killed may be gone before it is read.
@@ -155,12 +161,13 @@ class Process:
         guard = threading.Thread(target=self.look_after, args=(samples_tree,))
         guard.start()
         try:
-            status, seconds, read = self.wait_traced()
+            status, seconds, faults, read = self.wait_traced()
         finally:
             self.over.set()
             guard.join()
             self.kill()  # what it left behind
         out, errors = text_of(self.out), text_of(self.errors)
+        faults -= int(text_of(self.faults_before) or 0)
         said = f": {errors.strip()[:200]}" if errors.strip() else ""
         if self.late:
             raise RunError(f"not over after {RUN_SECONDS_MAX} s{said}")
@@ -174,7 +181,7 @@ class Process:
             raise RunError("was gone before it could be read")
         sample = {"seconds": seconds, "wall_seconds": seconds,
                   "peak_bytes": float(max(read[0], self.tree_peak)),
-                  "resident_bytes": float(read[1])}
+                  "resident_bytes": float(read[1]), "minor_faults": faults}
         return sample, out, read[2]
 
 
