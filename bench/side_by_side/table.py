@@ -1,7 +1,6 @@
 """What people see: a table for each row, the means, every run as CSV."""
 
 import csv
-import math
 import os
 import pathlib
 import platform
@@ -10,9 +9,12 @@ import statistics
 import sys
 import time
 
-from .intervals import of_median, ratios
+from .intervals import of_geometric_mean, of_median, ratios
+from .results import mean_of, pairs_with, pairs_with_best, peers_in
 from .rows import HAK, MIB
 
+KEYS = ("seconds", "peak_bytes")
+BEST = "best of each row"
 
 # What some programs say beside time and memory: how it is called, and what it is divided by.
 MORE = {
@@ -50,7 +52,7 @@ def print_table(row, results, settings):
     kind = "whole process" if row.whole_process else row.timed
     print(f"\n{row.title(settings)}: time of the {kind}, runs: {row.runs(settings)}")
     print(f"  {'':10} {'median':>11} {'min':>11} {'max':>11} {'peak MiB':>9} {'end MiB':>9}"
-          f"  {HAK}/peer: {'time':>15} {'peak':>6}")
+          f"  {HAK}/peer: {'time':>15} {'peak':>18}")
     for name, samples in results.items():
         if isinstance(samples, str):
             print(f"  {name:10} FAILED: {samples}")
@@ -63,7 +65,7 @@ def print_table(row, results, settings):
         line += f" {median_of(samples, 'resident_bytes') / MIB:9.1f}"
         if name != HAK and isinstance(results[HAK], list):
             line += f" {format_ratio(results[HAK], samples, 'seconds'):>29}"
-            line += f" {ratio(results[HAK], samples, 'peak_bytes'):6.2f}"
+            line += f" {format_ratio(results[HAK], samples, 'peak_bytes'):>18}"
         print(line)
         print_more(samples)
         if "superslab_peak_count" in samples[0]:
@@ -84,18 +86,22 @@ def format_ratio(samples, peer_samples, key):
     return f"{ratio(samples, peer_samples, key):.2f} [{low:.2f}, {high:.2f}]"
 
 
+def format_mean(rows):
+    """Of the rows' medians, with its interval."""
+    low, high = of_geometric_mean(list(rows.values()))
+    return f"{mean_of(rows):.2f} [{low:.2f}, {high:.2f}]"
+
+
 def print_means(all_results):
     """libhak/peer over the rows that both came through."""
-    names = {name for results in all_results.values() for name in results}
-    lines = []
-    for name in sorted(names - {HAK}):
-        pairs = [(results[HAK], results[name]) for results in all_results.values()
-                 if isinstance(results[HAK], list) and isinstance(results.get(name), list)]
-        if pairs:
-            means = [math.exp(statistics.fmean(math.log(ratio(*pair, key)) for pair in pairs))
-                     for key in ("seconds", "peak_bytes")]
-            lines.append(f"  {name:10} time {means[0]:.2f}, peak memory {means[1]:.2f}, "
-                         f"rows: {len(pairs)}")
+    peers = peers_in(all_results)
+    others = {name for results in all_results.values() for name in results} - {HAK, *peers}
+    pairs = {name: [pairs_with(all_results, name, key) for key in KEYS]
+             for name in (*peers, *sorted(others))}
+    if len(peers) > 1:
+        pairs[BEST] = [pairs_with_best(all_results, key) for key in KEYS]
+    lines = [f"  {name:{len(BEST)}} time {format_mean(times)}, peak memory {format_mean(peaks)}, "
+             f"rows: {len(times)}" for name, (times, peaks) in pairs.items() if times]
     if lines:
         print("\ngeometric mean of libhak/peer over the rows above", *lines, sep="\n")
 
@@ -103,7 +109,7 @@ def print_means(all_results):
 def print_limit(all_results):
     """Row by row, how far the malloc is that does next to nothing."""
     lines = [f"  {row:44} {format_ratio(results[HAK], results['limit'], 'seconds'):>20}"
-             f" {ratio(results[HAK], results['limit'], 'peak_bytes'):6.2f}"
+             f" {format_ratio(results[HAK], results['limit'], 'peak_bytes'):>18}"
              for row, results in all_results.items()
              if isinstance(results[HAK], list) and isinstance(results.get("limit"), list)]
     if lines:

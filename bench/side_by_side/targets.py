@@ -6,12 +6,12 @@ A target is met when the upper end of the 95 % interval is under it, or beyond i
 import statistics
 
 from . import startup
-from .intervals import geometric_mean, of_geometric_mean, of_median, ratios
+from .intervals import of_geometric_mean, of_median, ratios
+from .results import best_peer_of_row, mean_of, pairs_with, peers_in
 from .rows import HAK, MIB
 
 RUNS_MIN = 15
 TOLERANCE = 1.03
-NOT_PEERS = (HAK, "limit")
 KIB = 1024
 
 
@@ -30,29 +30,6 @@ class Verdicts:
     def add_missing(self, what):
         self.missed += 1
         print(f"  MISSED  {what}")
-
-
-def peers_in(all_results):
-    names = {name for results in all_results.values() for name in results}
-    return sorted(names - set(NOT_PEERS))
-
-
-def pairs_with(all_results, peer, key):
-    """Row to libhak/peer of each round, where both came through."""
-    return {row: ratios(results[HAK], results[peer], key) for row, results in all_results.items()
-            if isinstance(results[HAK], list) and isinstance(results.get(peer), list)}
-
-
-def mean_of(rows):
-    return geometric_mean([statistics.median(row) for row in rows.values()])
-
-
-def best_peer_of_row(results, key):
-    """The peer with the least median, or None."""
-    medians = {name: statistics.median(sample[key] for sample in samples)
-               for name, samples in results.items()
-               if name not in NOT_PEERS and isinstance(samples, list) and key in samples[0]}
-    return min(medians, key=medians.get) if medians else None
 
 
 def newest(peers, name):

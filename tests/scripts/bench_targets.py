@@ -16,7 +16,7 @@ import sys
 sys.dont_write_bytecode = True
 sys.path.insert(0, sys.argv[1])
 
-from side_by_side import targets
+from side_by_side import table, targets
 from side_by_side.intervals import geometric_mean, of_geometric_mean, of_median
 from side_by_side.rows import HAK, MIB
 
@@ -34,6 +34,22 @@ def check_intervals():
     low, high = of_geometric_mean([[0.9, 1.0, 1.1] * 5, [0.9, 1.0, 1.1] * 5])
     assert 0.9 <= low < 1 < high <= 1.1, (low, high)
     assert of_geometric_mean([[2.0] * 5, [0.5] * 5]) == (1.0, 1.0)
+
+
+def check_means():
+    """Each row's best peer is another, and the limit is nobody's peer."""
+    results = {}
+    for row, one, other in (("a", 2, 4), ("b", 8, 4)):
+        times = {"one": one, HAK: 1, "other": other, "limit": 0.1}
+        results[row] = {name: [sample(time, 10 * time)] * RUNS for name, time in times.items()}
+    results["c"] = {HAK: "killed by SIGSEGV", "one": [sample(1, 1)] * RUNS}
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        table.print_means(results)
+    means = [f"{name:16} time {mean} [{mean}, {mean}], peak memory {mean} [{mean}, {mean}], rows: 2"
+             for name, mean in (("one", "0.25"), ("other", "0.25"), ("limit", "10.00"),
+                                ("best of each row", "0.35"))]
+    assert [line.strip() for line in said.getvalue().splitlines()[2:]] == means, said.getvalue()
 
 
 def sample(seconds, peak, **more):
@@ -106,4 +122,5 @@ def check_verdicts():
 
 
 check_intervals()
+check_means()
 check_verdicts()
