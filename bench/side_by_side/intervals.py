@@ -36,10 +36,32 @@ def geometric_mean(values):
     return math.exp(statistics.fmean(math.log(value) for value in values))
 
 
+def middle(drawn):
+    """(low, high) of what was drawn, without its tails."""
+    ordered = sorted(drawn)
+    return ordered[int(TAIL * len(ordered))], ordered[int((1 - TAIL) * len(ordered)) - 1]
+
+
 def of_geometric_mean(rows):
     """(low, high) of the geometric mean of the rows' medians, by drawing each row's runs anew with
     replacement (Efron, 1979)."""
     draw = random.Random(DRAWING_SEED)
-    means = sorted(geometric_mean([statistics.median(draw.choices(row, k=len(row)))
-                                   for row in rows]) for _ in range(DRAWINGS))
-    return means[int(TAIL * DRAWINGS)], means[int((1 - TAIL) * DRAWINGS) - 1]
+    return middle(geometric_mean([statistics.median(draw.choices(row, k=len(row)))
+                                  for row in rows]) for _ in range(DRAWINGS))
+
+
+def is_behind(peers):
+    """Of a row, a list of ratios for each peer: whether one of these is as fast, or faster."""
+    return any(statistics.median(values) >= 1 for values in peers)
+
+
+def of_behind(rows):
+    """(low, high) of the number of rows that are behind, by drawing rounds anew: a round has a run
+    of each peer."""
+    draw = random.Random(DRAWING_SEED)
+
+    def drawn(peers):
+        rounds = draw.choices(range(len(peers[0])), k=len(peers[0]))
+        return [[values[number] for number in rounds] for values in peers]
+
+    return middle(sum(is_behind(drawn(peers)) for peers in rows) for _ in range(DRAWINGS))

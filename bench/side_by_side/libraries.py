@@ -58,18 +58,27 @@ def build(programs):
     """Brings build/release up to date: old machine code under a new name is worse than a wait."""
     try:
         for step in (["--preset", "release"],
-                     ["--build", str(BUILD), "--target", "hak", "limit", *programs]):
+                     ["--build", str(BUILD), "--target", "hak", "limit", "empty", *programs]):
             subprocess.run(["cmake", *step], cwd=ROOT, check=True, stdout=sys.stderr)
     except (OSError, subprocess.CalledProcessError) as error:
         sys.exit(f"bench: {error}")
 
 
-def limit_of(directory):
-    """The malloc that does next to nothing (bench/limit.c), built beside the programs."""
-    path = directory / "liblimit.so"
+def built_library(directory, name):
+    path = directory / name
     if not path.is_file():
         refuse(f"{path} does not exist")
     return path
+
+
+def limit_of(directory):
+    """The malloc that does next to nothing (bench/limit.c), built beside the programs."""
+    return built_library(directory, "liblimit.so")
+
+
+def empty_of(directory):
+    """The library that does nothing (bench/empty.c), there as well."""
+    return built_library(directory, "libempty.so")
 
 
 def locate(settings):

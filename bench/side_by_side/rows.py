@@ -20,6 +20,8 @@ DEBIAN_PEERS = {
 STARTUP_RUNS = 1001
 # Memory after a fixed walk hardly varies from run to run.
 MEMORY_RUNS = 3
+# What an interval of a target takes, whatever the row.
+RUNS_MIN = 15
 QUICK_DIVISOR = 50
 # What random_mixed takes.
 THREADS_MAX = 256
@@ -74,7 +76,8 @@ class Row:
     def runs(self, settings):
         if self.whole_process and not settings.quick:
             return max(settings.runs, STARTUP_RUNS)
-        return min(settings.runs, self.runs_max or settings.runs)
+        most = self.runs_max or settings.runs
+        return min(settings.runs, max(most, RUNS_MIN) if settings.targets else most)
 
 
 def random_mixed(threads):

@@ -4,8 +4,9 @@ import pathlib
 import statistics
 
 from .intervals import of_median, ratios
-from .rows import QUICK_DIVISOR
+from .rows import QUICK_DIVISOR, RUNS_MIN
 from .runs import RunError, environment_for, spawn
+from .whole import Process, expect_allocator
 
 PAIRS = 400
 COMMANDS = (("/bin/true",), ("/bin/ls", "/"))
@@ -18,28 +19,39 @@ def seconds_of(command, library):
     return {"seconds": seconds}
 
 
-def resident_bytes(library):
-    """Of a process that reads its own resident set, by the kernel's exact count."""
-    status, _, _, text, _ = spawn(("/bin/cat", "/proc/self/smaps_rollup"), environment_for(library))
-    if status != 0:
-        raise RunError("/proc/self/smaps_rollup cannot be read")
-    return int(text.split("\nRss:")[1].split()[0]) << 10
+def resident_of(command, library, is_allocator):
+    """Bytes that a process has when it ends, counted page by page. Whose malloc it is can be seen
+    where that is preloaded: `true` never calls the C library's own."""
+    sample, _, served_by = Process(list(command), library, "/").finish()
+    if is_allocator:
+        expect_allocator(served_by, library)
+    return sample["resident_bytes"]
 
 
-def measure(library, directory, settings):
-    """Yields (what, median of ratios, low, high) of the start, then (what, bytes more)."""
-    empty = pathlib.Path(directory) / "libempty.so"
-    pairs = PAIRS // QUICK_DIVISOR if settings.quick else PAIRS
+def in_turn(pairs, take):
+    """What a function of 0 for libhak and 1 for the empty library gives, as two lists. Who follows
+    whom alternates as well."""
+    taken = ([], [])
+    for number in range(pairs):
+        for which in (0, 1) if number % 2 else (1, 0):
+            taken[which].append(take(which))
+    return taken
+
+
+def measure(library, empty, settings):
+    """Yields (program, median, low, high) of the ratios of time, for each."""
+    pairs = PAIRS // QUICK_DIVISOR if settings.quick else max(PAIRS, settings.runs)
     for command in COMMANDS:
-        samples, others = [], []
-        for number in range(pairs):
-            # Who follows whom alternates as well.
-            for which in (0, 1) if number % 2 else (1, 0):
-                (samples, others)[which].append(seconds_of(command, (library, empty)[which]))
-        values = ratios(samples, others, "seconds")
+        values = ratios(*in_turn(pairs, lambda which, command=command: seconds_of(
+            command, (library, empty)[which])), "seconds")
         yield pathlib.Path(command[0]).name, statistics.median(values), *of_median(values)
 
 
-def resident_growth(library, directory):
-    """Bytes of a small process beyond what it has with an empty library."""
-    return resident_bytes(library) - resident_bytes(pathlib.Path(directory) / "libempty.so")
+def measure_resident(library, empty, settings):
+    """Yields (program, median, low, high) of the bytes more, for each."""
+    pairs = 1 if settings.quick else max(RUNS_MIN, settings.runs)
+    for command in COMMANDS:
+        mine, others = in_turn(pairs, lambda which, command=command: resident_of(
+            command, (library, empty)[which], which == 0))
+        values = [one - other for one, other in zip(mine, others)]
+        yield pathlib.Path(command[0]).name, statistics.median(values), *of_median(values)

@@ -3,14 +3,16 @@
 A target is met when the upper end of the 95 % interval is under it, or beyond it by 3 % at most.
 """
 
+import argparse
+import re
 import statistics
 
 from . import startup
-from .intervals import of_geometric_mean, of_median, ratios
+from .intervals import is_behind, of_behind, of_geometric_mean, of_median, ratios
 from .results import best_peer_of_row, mean_of, pairs_with, peers_in
-from .rows import HAK, MIB
+from .rows import HAK, MIB, RUNS_MIN, rows_of
+from .runs import RunError
 
-RUNS_MIN = 15
 TOLERANCE = 1.03
 KIB = 1024
 
@@ -24,7 +26,7 @@ class Verdicts:
     def add(self, what, target, reached, low, high):
         met = high <= target * TOLERANCE
         self.missed += not met
-        print(f"  {'met' if met else 'MISSED':6}  {what:58} <= {target:<6.4g} "
+        print(f"  {'met' if met else 'MISSED':6}  {what:68} <= {target:<6.4g} "
               f"reached {reached:.3g} [{low:.3g}, {high:.3g}]")
 
     def add_missing(self, what):
@@ -33,16 +35,21 @@ class Verdicts:
 
 
 def newest(peers, name):
-    """A library that --peer named so, such as mimalloc3, rather than Debian's."""
-    return max((peer for peer in peers if peer.startswith(name)), key=len, default=None)
+    """Of peers that are called so, the one with the highest number in its name, such as mimalloc3:
+    Debian's has none."""
+    named = [peer for peer in peers if peer.startswith(name)]
+    return max(named, default=None,
+               key=lambda peer: ([int(digits) for digits in re.findall("[0-9]+", peer)], peer))
 
 
 def judge_means(verdicts, all_results):
-    peers = peers_in(all_results)
-    times = {peer: pairs_with(all_results, peer, "seconds") for peer in peers}
-    peaks = {peer: pairs_with(all_results, peer, "peak_bytes") for peer in peers}
+    names = peers_in(all_results)
+    times = {peer: pairs_with(all_results, peer, "seconds") for peer in names}
+    peaks = {peer: pairs_with(all_results, peer, "peak_bytes") for peer in names}
+    # Of one that failed everywhere there is nothing to be said.
+    peers = [peer for peer in names if times[peer]]
     # The one that is nearest to libhak, or before it.
-    best = max(peers, key=lambda peer: mean_of(times[peer]))
+    best = max(peers, key=lambda peer: mean_of(times[peer]), default=None)
     mimalloc = newest(peers, "mimalloc")
     for what, peer, rows, target in (
             ("time over mimalloc's", mimalloc, times, 0.80),
@@ -51,27 +58,30 @@ def judge_means(verdicts, all_results):
             ("peak memory over snmalloc's", newest(peers, "snmalloc"), peaks, 0.90),
             ("peak memory over glibc's", "glibc" if "glibc" in peers else None, peaks, 1.00)):
         if peer is None:
-            verdicts.add_missing(f"geometric mean, {what}: not among the peers")
+            verdicts.add_missing(f"geometric mean, {what}: not among the peers that came through")
             continue
-        verdicts.add(f"geometric mean, {what} ({peer})", target, mean_of(rows[peer]),
-                     *of_geometric_mean(list(rows[peer].values())))
+        verdicts.add(f"geometric mean, {what} ({peer}, rows: {len(rows[peer])})", target,
+                     mean_of(rows[peer]), *of_geometric_mean(list(rows[peer].values())))
 
 
 def judge_rows(verdicts, all_results):
     """No program far behind the best peer, and most of them before all."""
-    first = count = 0
+    rows = []
     for row, results in all_results.items():
         best = best_peer_of_row(results, "seconds")
         if best is None or not isinstance(results[HAK], list):
             verdicts.add_missing(f"{row}: {results[HAK]}" if best else f"{row}: no peer")
             continue
         values = ratios(results[HAK], results[best], "seconds")
-        count += 1
-        first += statistics.median(values) < 1
+        rows.append([ratios(results[HAK], results[peer], "seconds")
+                     for peer in peers_in({row: results}) if isinstance(results[peer], list)])
         verdicts.add(f"{row}: time over {best}'s", 1.10, statistics.median(values),
                      *of_median(values))
-    behind = count - first
-    verdicts.add(f"rows that a peer is faster in, of {count}", count / 3, behind, behind, behind)
+    # A row that libhak failed in, or that nobody else came through, is not won.
+    lost = len(all_results) - len(rows)
+    low, high = of_behind(rows)
+    verdicts.add(f"rows in which libhak is not the fastest, of {len(all_results)}",
+                 len(all_results) // 3, lost + sum(map(is_behind, rows)), lost + low, lost + high)
 
 
 def values_of(samples, key):
@@ -108,21 +118,37 @@ def judge_latency(verdicts, all_results):
                           ratios(results[HAK], results[best], key))
 
 
-def judge_startup(verdicts, library, directory, settings):
-    for program, *reached in startup.measure(library, directory, settings):
-        verdicts.add(f"start of {program} over that with an empty library", 1.03, *reached)
-    growth = startup.resident_growth(library, directory) / KIB
-    verdicts.add("KiB resident more than with an empty library", 300, growth, growth, growth)
+def judge_startup(verdicts, library, empty, settings):
+    try:
+        for program, *reached in startup.measure(library, empty, settings):
+            verdicts.add(f"start of {program} over that with an empty library", 1.03, *reached)
+        for program, *reached in startup.measure_resident(library, empty, settings):
+            verdicts.add(f"{program}: KiB resident more than with an empty library", 300,
+                         *(value / KIB for value in reached))
+    except RunError as error:
+        verdicts.add_missing(f"small processes: {error}")
 
 
-def print_targets(all_results, library, directory, settings):
+def judge_extent(verdicts, all_results, row_count):
+    """The targets are for the whole, of enough runs: of less, they are not met."""
+    if len(all_results) < row_count:
+        verdicts.add_missing(f"rows left out: {row_count - len(all_results)} of {row_count}")
+    few = sum(isinstance(results[HAK], list) and len(results[HAK]) < RUNS_MIN
+              for results in all_results.values())
+    if few:
+        verdicts.add_missing(f"rows of fewer than {RUNS_MIN} runs: {few}")
+
+
+def print_targets(all_results, library, empty, settings):
     """Prints every verdict; returns how many targets were missed."""
     verdicts = Verdicts()
+    every_row = rows_of(argparse.Namespace(**{**vars(settings), "programs": ""}))
     print("\ntargets")
+    judge_extent(verdicts, all_results, len(every_row))
     judge_means(verdicts, all_results)
     judge_rows(verdicts, all_results)
     judge_memory(verdicts, all_results)
     judge_latency(verdicts, all_results)
-    judge_startup(verdicts, library, directory, settings)
+    judge_startup(verdicts, library, empty, settings)
     print(f"missed: {verdicts.missed}")
     return verdicts.missed

@@ -67,6 +67,16 @@ echo "one ./true" >"$list"
 bench --suite "$scratch/suite" --check && complain "--suite and --check were taken together"
 grep -q "excludes --check" "$scratch/errors" || complain "no word of --check"
 
+# What the targets are measured from is asked for before the hours that the rows take.
+mkdir "$scratch/part"
+ln -s "$programs"/{aligned,liblimit.so} "$scratch/part"
+timeout 60 "$scripts/bench" --lib "$libhak" --bench-dir "$scratch/part" --targets \
+	--programs '^aligned' >"$scratch/said" 2>"$scratch/errors"
+if [ $? -ne 2 ] || [ -s "$scratch/said" ] ||
+	! grep -q "libempty.so does not exist" "$scratch/errors"; then
+	complain "--targets without libempty.so was begun"
+fi
+
 # A child with 60 MiB beside a parent with hardly any: the peak is that of both. What it says is
 # more than a pipe holds.
 cat >"$scratch/suite/parent.py" <<'EOT'
