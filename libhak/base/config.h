@@ -96,7 +96,7 @@
 #define HAK_MAGAZINE_BYTES_MAX ((size_t)64 << 10)
 #define HAK_MAGAZINE_MISSES_TO_GROW 24
 
-/* Depots: the most blocks that one class keeps there, in slots and in bytes. */
+/* Depots: the most that one class keeps there, in bytes, and what that is of the smallest. */
 #define HAK_DEPOT_BYTES_MAX ((size_t)64 << 10)
 #define HAK_DEPOT_SLOTS_MAX (HAK_DEPOT_BYTES_MAX / HAK_GRAIN_BYTES)
 

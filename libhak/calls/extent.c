@@ -32,7 +32,7 @@ static struct hak_extent extent_in_region(const void *block, const char *call)
 	return extent;
 }
 
-struct hak_extent hak_extent_of(const void *block, const char *call)
+struct hak_extent hak_extent_of_other(const void *block, const char *call)
 {
 	struct hak_extent extent = {.kind = HAK_EXTENT_MISUSED, .bytes = 0};
 	struct hak_thread *thread;

@@ -7,8 +7,8 @@
 
 #include "base/config.h"
 #include "base/size_class.h"
-#include "heap/control.h"
 #include "heap/region.h"
+#include "heap/slab.h"
 
 /* Three kinds of block, as config.h has them; the next malloc's where libhak stands aside; and what
  * is no block. */
@@ -25,30 +25,26 @@ struct hak_extent {
 	size_t bytes;
 };
 
-/* The bytes of a small block that begins at this address, or 0: it is another kind, or misuse, and
- * hak_extent_of() tells which. The road of nearly all that ask. */
-HAK_INLINE size_t hak_extent_small(const void *block)
+/* The same for what is no small block, or misuse: not to be called but from below. */
+struct hak_extent hak_extent_of_other(const void *block, const char *call);
+
+/* The block that begins at this address. Misuse by `call`, and reported as such, where none does.
+ * Nearly all who ask have a small block: that is found here. */
+HAK_INLINE struct hak_extent hak_extent_of(const void *block, const char *call)
 {
 	size_t grain = hak_region_grain(block);
 
-	if (!hak_region_has_grain(grain))
-		return 0;
-	unsigned class_idx = (unsigned)hak_region_class_of_grain(grain);
+	if (hak_likely(hak_region_has_grain(grain))) {
+		unsigned class_idx = (unsigned)hak_region_class_of_grain(grain);
 
-	if (class_idx - 1 >= HAK_CLASS_COUNT)
-		return 0;
-	const struct hak_size_class *size_class = &hak_size_classes[class_idx];
-	uint32_t unit = hak_control_head(hak_region_unit(block));
-	size_t offset = (size_t)((const char *)block - hak_region_address(unit));
-	unsigned index = hak_size_class_index(class_idx, offset);
-
-	return index * (size_t)size_class->block_bytes == offset && index < size_class->block_count
-		       ? size_class->block_bytes
-		       : 0;
+		if (hak_likely(class_idx - 1 < HAK_CLASS_COUNT) &&
+		    hak_slab_has_start(class_idx, hak_control_head(hak_region_unit(block)), block))
+			return (struct hak_extent){
+				.kind = HAK_EXTENT_SMALL,
+				.bytes = hak_size_classes[class_idx].block_bytes,
+			};
+	}
+	return hak_extent_of_other(block, call);
 }
-
-/* The block that begins at this address. Misuse by `call`, and reported as such, where none does.
- * */
-struct hak_extent hak_extent_of(const void *block, const char *call);
 
 #endif

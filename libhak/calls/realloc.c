@@ -14,22 +14,12 @@
 HAK_EXPORT size_t hak_malloc_usable_size(const void *block)
 {
 	struct hak_extent extent;
-	size_t bytes;
 
 	if (block == NULL)
 		return 0;
-	bytes = hak_extent_small(block);
-	if (hak_likely(bytes != 0))
-		return bytes;
 	extent = hak_extent_of(block, "malloc_usable_size");
 	return extent.kind == HAK_EXTENT_FORWARDED ? hak_forward.malloc_usable_size(block)
 						   : extent.bytes;
-}
-
-/* Down to half its size a small block stays: copying costs more than the rest is worth. */
-static bool stays(size_t bytes, size_t size)
-{
-	return size <= bytes && (size >= bytes / 2 || bytes == HAK_GRAIN_BYTES);
 }
 
 /* Lengthens or shortens a block where it lies, or by moving its pages: NULL where it must be copied
@@ -43,7 +33,10 @@ static void *resize(void *block, struct hak_extent extent, size_t size)
 		return block;
 	switch (extent.kind) {
 	case HAK_EXTENT_SMALL:
-		if (stays(extent.bytes, size))
+		/* Down to half its size a block stays: copying costs more than the rest is
+		 * worth. */
+		if (size <= extent.bytes &&
+		    (size >= extent.bytes / 2 || extent.bytes == HAK_GRAIN_BYTES))
 			resized = block;
 		break;
 	case HAK_EXTENT_RUN:
@@ -104,14 +97,8 @@ HAK_EXPORT void *hak_realloc(void *block, size_t size)
 
 	if (block == NULL)
 		return hak_malloc(size);
-	struct hak_extent extent = {.kind = HAK_EXTENT_SMALL, .bytes = hak_extent_small(block)};
+	struct hak_extent extent = hak_extent_of(block, "realloc");
 
-	if (hak_likely(extent.bytes != 0)) {
-		if (stays(extent.bytes, size))
-			return block;
-	} else {
-		extent = hak_extent_of(block, "realloc");
-	}
 	if (hak_unlikely(extent.kind == HAK_EXTENT_FORWARDED))
 		return hak_forward.realloc(block, size);
 	if (hak_unlikely(extent.kind == HAK_EXTENT_MISUSED)) {

@@ -29,13 +29,12 @@ uint64_t hak_limit_used(void)
 {
 	struct hak_tally_sums sums;
 	struct hak_huge_counts huge;
-	int64_t run_units;
 
 	(void)hak_thread_tally(&sums);
 	hak_huge_count(&huge);
-	run_units = sums.run_units < 0 ? 0 : sums.run_units;
-	return hak_tally_taken_bytes(&sums) + ((uint64_t)run_units << HAK_UNIT_SHIFT) +
-	       huge.live_bytes + huge.cached_bytes;
+	return hak_tally_taken_bytes(&sums) +
+	       (hak_tally_not_negative(sums.run_units) << HAK_UNIT_SHIFT) + huge.live_bytes +
+	       huge.cached_bytes;
 }
 
 /* What a trim gives back for certain: other threads' magazines follow when those come to a slow

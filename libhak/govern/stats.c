@@ -21,32 +21,27 @@
 
 static_assert(HAK_CLASS_COUNT < HAK_STATS_CLASS_COUNT_MAX, "the public arrays have a row each");
 
-/* A sum that others add to meanwhile may be below zero for a moment that never was. */
-static uint64_t not_negative(int64_t sum)
-{
-	return sum < 0 ? 0 : (uint64_t)sum;
-}
-
 /* live = taken - in depots - in magazines; blocks move between the three while we count. */
 static void add_slabs(struct hak_stats *stats, const struct hak_tally_sums *sums)
 {
 	uint64_t cached[HAK_CLASS_COUNT + 1] = {0};
 
 	hak_thread_count(cached);
-	stats->live_bytes += not_negative(sums->run_units) << HAK_UNIT_SHIFT;
+	stats->live_bytes += hak_tally_not_negative(sums->run_units) << HAK_UNIT_SHIFT;
 	for (unsigned i = 1; i <= HAK_CLASS_COUNT; i++) {
 		uint64_t bytes = hak_size_classes[i].block_bytes;
-		uint64_t taken = not_negative(sums->taken[i]);
+		uint64_t taken = hak_tally_not_negative(sums->taken[i]);
 
 		cached[i] += hak_depot_count(i) + (HAK_SECURE ? hak_quarantine_count(i) : 0);
 		if (cached[i] > taken)
 			cached[i] = taken;
 		stats->live_count_by_class[i] = taken - cached[i];
 		stats->cached_count_by_class[i] = cached[i];
-		stats->free_count_by_class[i] = not_negative(sums->touched[i] - sums->taken[i]);
+		stats->free_count_by_class[i] = hak_tally_not_negative(sums->touched[i] -
+								       sums->taken[i]);
 		stats->live_bytes += stats->live_count_by_class[i] * bytes;
 		stats->cached_bytes += cached[i] * bytes;
-		stats->slab_count_by_class[i] = not_negative(sums->slabs[i]);
+		stats->slab_count_by_class[i] = hak_tally_not_negative(sums->slabs[i]);
 		stats->block_bytes_by_class[i] = bytes;
 	}
 }
@@ -74,8 +69,8 @@ unsigned hak_stats_collect(struct hak_stats *stats, struct hak_tally_sums *sums)
 	add_slabs(stats, sums);
 	hak_pool_count(&pool);
 	hak_huge_count(&huge);
-	stats->hole_bytes = not_negative(sums->returned_bytes);
-	add_free(stats, hak_tally_free_bytes(sums), not_negative(sums->lazy_bytes));
+	stats->hole_bytes = hak_tally_not_negative(sums->returned_bytes);
+	add_free(stats, hak_tally_free_bytes(sums), hak_tally_not_negative(sums->lazy_bytes));
 	stats->free_unit_bytes = (pool.free_touched_unit_count - pool.lazy_unit_count)
 				 << HAK_UNIT_SHIFT;
 	add_free(stats, pool.free_touched_unit_count << HAK_UNIT_SHIFT,

@@ -24,17 +24,58 @@ void hak_advice_begin(struct hak_slab *slab)
 			      memory_order_relaxed);
 }
 
+static uint64_t pages_in(const _Atomic uint64_t *word)
+{
+	return atomic_load_explicit(word, memory_order_relaxed);
+}
+
+static int64_t bytes_of(uint64_t pages)
+{
+	return (int64_t)__builtin_popcountl(pages) * (int64_t)hak_os_page_bytes();
+}
+
 /* Two threads may hear of a fork at once: at the worst the later one takes pages for shared that
  * have gone back meanwhile. */
-uint64_t hak_advice_shared(struct hak_slab *slab)
+static void hear_of_forks(struct hak_slab *slab)
 {
 	uint16_t count = (uint16_t)hak_advice_fork_count();
 
-	if (atomic_load_explicit(&slab->fork_count, memory_order_relaxed) != count) {
-		atomic_store_explicit(&slab->shared_pages, UINT64_MAX, memory_order_relaxed);
-		atomic_store_explicit(&slab->fork_count, count, memory_order_relaxed);
-	}
-	return atomic_load_explicit(&slab->shared_pages, memory_order_relaxed);
+	if (atomic_load_explicit(&slab->fork_count, memory_order_relaxed) == count)
+		return;
+	atomic_store_explicit(&slab->shared_pages, UINT64_MAX, memory_order_relaxed);
+	atomic_store_explicit(&slab->fork_count, count, memory_order_relaxed);
+}
+
+uint64_t hak_advice_returned(const struct hak_slab *slab)
+{
+	return pages_in(&slab->advised_pages) & ~pages_in(&slab->lazy_pages);
+}
+
+uint64_t hak_advice_settled(struct hak_slab *slab)
+{
+	hear_of_forks(slab);
+	return pages_in(&slab->advised_pages) | pages_in(&slab->shared_pages);
+}
+
+size_t hak_advice_note_returned(struct hak_slab *slab, uint64_t pages)
+{
+	uint64_t lazy = pages &
+			atomic_fetch_and_explicit(&slab->lazy_pages, ~pages, memory_order_relaxed);
+
+	atomic_fetch_or_explicit(&slab->advised_pages, pages, memory_order_relaxed);
+	hear_of_forks(slab);
+	atomic_fetch_and_explicit(&slab->shared_pages, ~pages, memory_order_relaxed);
+	hak_tally_add_lazy(-bytes_of(lazy));
+	hak_tally_add_returned(bytes_of(pages));
+	return (size_t)bytes_of(pages);
+}
+
+size_t hak_advice_note_lazy(struct hak_slab *slab, uint64_t pages)
+{
+	atomic_fetch_or_explicit(&slab->lazy_pages, pages, memory_order_relaxed);
+	atomic_fetch_or_explicit(&slab->advised_pages, pages, memory_order_relaxed);
+	hak_tally_add_lazy(bytes_of(pages));
+	return (size_t)bytes_of(pages);
 }
 
 /* The units of a slab all of whose pages are among these. */
@@ -53,12 +94,9 @@ static uint64_t whole_units(uint64_t pages, unsigned unit_count)
 
 struct hak_advice_units hak_advice_of_units(const struct hak_slab *slab, unsigned unit_count)
 {
-	uint64_t advised = atomic_load_explicit(&slab->advised_pages, memory_order_relaxed);
-	uint64_t lazy = atomic_load_explicit(&slab->lazy_pages, memory_order_relaxed);
-
 	return (struct hak_advice_units){
-		.lazy = whole_units(lazy, unit_count),
-		.returned = whole_units(advised & ~lazy, unit_count),
+		.lazy = whole_units(pages_in(&slab->lazy_pages), unit_count),
+		.returned = whole_units(hak_advice_returned(slab), unit_count),
 	};
 }
 
@@ -67,16 +105,15 @@ static int64_t forget(struct hak_slab *slab, uint64_t pages)
 {
 	uint64_t advised = pages & atomic_fetch_and_explicit(&slab->advised_pages, ~pages,
 							     memory_order_relaxed);
-	int64_t page_bytes = (int64_t)hak_os_page_bytes();
 
 	if (advised == 0)
 		return 0;
 	uint64_t lazy = advised & atomic_fetch_and_explicit(&slab->lazy_pages, ~advised,
 							    memory_order_relaxed);
 
-	hak_tally_add_lazy(-__builtin_popcountl(lazy) * page_bytes);
-	hak_tally_add_returned(-__builtin_popcountl(advised ^ lazy) * page_bytes);
-	return __builtin_popcountl(lazy) * page_bytes;
+	hak_tally_add_lazy(-bytes_of(lazy));
+	hak_tally_add_returned(-bytes_of(advised ^ lazy));
+	return bytes_of(lazy);
 }
 
 void hak_advice_forget(struct hak_slab *slab)

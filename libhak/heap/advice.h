@@ -33,8 +33,17 @@ void hak_advice_forget(struct hak_slab *slab);
 /* The units have been taken from the pool: their pages are this process's own, or will be. */
 void hak_advice_begin(struct hak_slab *slab);
 
-/* Pages of the slab that a process on the other side of a fork may hold as well. */
-uint64_t hak_advice_shared(struct hak_slab *slab);
+/* Pages that have gone back and were not used since. */
+uint64_t hak_advice_returned(const struct hak_slab *slab);
+
+/* Pages that a mark would do nothing for: those that have gone back, that have one, or that a
+ * process on the other side of a fork may hold as well. */
+uint64_t hak_advice_settled(struct hak_slab *slab);
+
+/* These pages, all of whose blocks are the caller's, have gone back, or are marked. Return their
+ * bytes. */
+size_t hak_advice_note_returned(struct hak_slab *slab, uint64_t pages);
+size_t hak_advice_note_lazy(struct hak_slab *slab, uint64_t pages);
 
 /* This process is about to fork: in parent and child the count is one more than before. */
 void hak_advice_note_fork(void);

@@ -22,9 +22,7 @@ static struct depot depots[HAK_CLASS_COUNT + 1] = {
 
 static unsigned slots_of(unsigned class_idx)
 {
-	size_t slots = HAK_DEPOT_BYTES_MAX / hak_size_classes[class_idx].block_bytes;
-
-	return (unsigned)(slots < HAK_DEPOT_SLOTS_MAX ? slots : HAK_DEPOT_SLOTS_MAX);
+	return (unsigned)(HAK_DEPOT_BYTES_MAX / hak_size_classes[class_idx].block_bytes);
 }
 
 /* Made at first use: a program that never flushes a class pays nothing for it. */

@@ -7,7 +7,6 @@
 #include "heap/control.h"
 #include "heap/region.h"
 #include "heap/slab.h"
-#include "heap/tally.h"
 
 static bool all_set(const uint64_t bits[HAK_SLAB_WORDS], unsigned first, unsigned last)
 {
@@ -44,21 +43,6 @@ static uint64_t holes_of(const struct hak_slab *slab, unsigned class_idx,
 	return holes;
 }
 
-static uint64_t advised_pages(const struct hak_slab *slab)
-{
-	return atomic_load_explicit(&slab->advised_pages, memory_order_relaxed);
-}
-
-static uint64_t lazy_pages(const struct hak_slab *slab)
-{
-	return atomic_load_explicit(&slab->lazy_pages, memory_order_relaxed);
-}
-
-static int64_t bytes_of(uint64_t pages)
-{
-	return (int64_t)__builtin_popcountl(pages) * (int64_t)hak_os_page_bytes();
-}
-
 /* Advises rows of pages, as far as the kernel takes it. Returns those that it did. */
 static uint64_t advise(char *start, uint64_t pages, bool (*advice)(void *address, size_t bytes))
 {
@@ -82,17 +66,10 @@ static uint64_t advise(char *start, uint64_t pages, bool (*advice)(void *address
  * what is noted here (slab.c). */
 static size_t return_holes(struct hak_slab *slab, uint32_t unit, uint64_t holes)
 {
-	uint64_t wanted = holes & ~(advised_pages(slab) & ~lazy_pages(slab));
+	uint64_t wanted = holes & ~hak_advice_returned(slab);
 	uint64_t pages = advise(hak_region_address(unit), wanted, hak_os_return);
-	uint64_t lazy = pages &
-			atomic_fetch_and_explicit(&slab->lazy_pages, ~pages, memory_order_relaxed);
 
-	atomic_fetch_or_explicit(&slab->advised_pages, pages, memory_order_relaxed);
-	(void)hak_advice_shared(slab);
-	atomic_fetch_and_explicit(&slab->shared_pages, ~pages, memory_order_relaxed);
-	hak_tally_add_lazy(-bytes_of(lazy));
-	hak_tally_add_returned(bytes_of(pages));
-	return (size_t)bytes_of(pages);
+	return hak_advice_note_returned(slab, pages);
 }
 
 /* Rows of a unit's length and more: short ones cost the kernel as much and bring less. */
@@ -108,13 +85,10 @@ static uint64_t long_rows(uint64_t pages)
 
 static size_t mark_holes(struct hak_slab *slab, uint32_t unit, uint64_t holes)
 {
-	uint64_t wanted = long_rows(holes & ~(advised_pages(slab) | hak_advice_shared(slab)));
+	uint64_t wanted = long_rows(holes & ~hak_advice_settled(slab));
 	uint64_t pages = advise(hak_region_address(unit), wanted, hak_os_mark_lazy);
 
-	atomic_fetch_or_explicit(&slab->lazy_pages, pages, memory_order_relaxed);
-	atomic_fetch_or_explicit(&slab->advised_pages, pages, memory_order_relaxed);
-	hak_tally_add_lazy(bytes_of(pages));
-	return (size_t)bytes_of(pages);
+	return hak_advice_note_lazy(slab, pages);
 }
 
 /* Where marks would find little: slabs in use, those that a fork's other side may hold as well, and
@@ -125,11 +99,10 @@ static bool is_worth_marking(struct hak_slab *slab, uint64_t control)
 	size_t free_bytes = hak_control_count(control) * (size_t)size_class->block_bytes;
 	size_t slab_bytes = (size_t)size_class->unit_count << HAK_UNIT_SHIFT;
 	unsigned page_count = (unsigned)(slab_bytes / hak_os_page_bytes());
-	uint64_t settled = (advised_pages(slab) | hak_advice_shared(slab)) &
-			   hak_bitmap_mask(0, page_count);
+	uint64_t settled = hak_advice_settled(slab) & hak_bitmap_mask(0, page_count);
+	size_t settled_bytes = (size_t)__builtin_popcountl(settled) * hak_os_page_bytes();
 
-	return (control & HAK_CONTROL_LEASED) == 0 &&
-	       free_bytes >= HAK_UNIT_BYTES + (size_t)bytes_of(settled);
+	return (control & HAK_CONTROL_LEASED) == 0 && free_bytes >= HAK_UNIT_BYTES + settled_bytes;
 }
 
 /* Claims what is free in the slab at *unit, advises its holes, gives the blocks back and moves

@@ -44,11 +44,10 @@ struct superslab {
 
 static struct {
 	struct hak_pool_counts counts;
-	_Atomic uint32_t empty_count; /* SuperSlabs on SHELF_EMPTY */
 	_Atomic uint32_t unmarked_count;
-	uint32_t away_count;		/* claims that have not been put back yet, and the like */
-	uint32_t group_count;		/* groups in use: those up to the last SuperSlab opened */
-	uint32_t on_shelf[SHELF_COUNT]; /* SuperSlabs on each */
+	uint32_t away_count;  /* claims that have not been put back yet, and the like */
+	uint32_t group_count; /* groups in use: those up to the last SuperSlab opened */
+	_Atomic uint32_t on_shelf[SHELF_COUNT]; /* SuperSlabs on each */
 	struct group {
 		uint64_t summary[SHELF_COUNT];
 		struct superslab *row[HAK_WORD_BITS];
@@ -88,15 +87,18 @@ static uint64_t *shelf_word(unsigned shelf, uint32_t index)
 	return &group_of(index)->word[index / HAK_WORD_BITS % HAK_WORD_BITS][shelf];
 }
 
+static uint32_t count_on_shelf(unsigned shelf)
+{
+	return atomic_load_explicit(&pool.on_shelf[shelf], memory_order_relaxed);
+}
+
 static void shelf_add(unsigned shelf, uint32_t index)
 {
 	unsigned word_number = index / HAK_WORD_BITS % HAK_WORD_BITS;
 
 	*shelf_word(shelf, index) |= (uint64_t)1 << index % HAK_WORD_BITS;
 	group_of(index)->summary[shelf] |= (uint64_t)1 << word_number;
-	pool.on_shelf[shelf]++;
-	if (shelf == SHELF_EMPTY)
-		atomic_fetch_add_explicit(&pool.empty_count, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&pool.on_shelf[shelf], 1, memory_order_relaxed);
 }
 
 static void shelf_remove(unsigned shelf, uint32_t index)
@@ -106,9 +108,7 @@ static void shelf_remove(unsigned shelf, uint32_t index)
 	*shelf_word(shelf, index) &= ~((uint64_t)1 << index % HAK_WORD_BITS);
 	if (*shelf_word(shelf, index) == 0)
 		group_of(index)->summary[shelf] &= ~((uint64_t)1 << word_number);
-	pool.on_shelf[shelf]--;
-	if (shelf == SHELF_EMPTY)
-		atomic_fetch_sub_explicit(&pool.empty_count, 1, memory_order_relaxed);
+	atomic_fetch_sub_explicit(&pool.on_shelf[shelf], 1, memory_order_relaxed);
 }
 
 /* The SuperSlab of lowest address on a shelf, from `from` on; HAK_POOL_NONE where there is none. */
@@ -274,7 +274,7 @@ static uint32_t take_shelved(unsigned unit_count, unsigned unit_alignment, bool 
 	unsigned bit;
 
 	for (unsigned shelf = shelf_to_begin(unit_count); shelf < SHELF_COUNT; shelf++) {
-		uint32_t index = pool.on_shelf[shelf] != 0 ? shelf_first(shelf, 0) : HAK_POOL_NONE;
+		uint32_t index = count_on_shelf(shelf) != 0 ? shelf_first(shelf, 0) : HAK_POOL_NONE;
 
 		for (unsigned look = 0; index != HAK_POOL_NONE && look < LOOKS_MAX; look++) {
 			struct superslab *superslab = superslab_at(index);
@@ -373,7 +373,7 @@ void hak_pool_give(uint32_t unit, unsigned unit_count, struct hak_advice_units a
 
 bool hak_pool_has_empty(void)
 {
-	return atomic_load_explicit(&pool.empty_count, memory_order_relaxed) != 0;
+	return count_on_shelf(SHELF_EMPTY) != 0;
 }
 
 /* The free units of a word whose pages may go to the system, since nobody holds a part of them and

@@ -299,16 +299,8 @@ unsigned hak_slab_take(uint32_t unit, unsigned count, void **blocks)
 	return reserved;
 }
 
-/* Where a block lies: its slab's first unit and its index there. */
-struct place {
-	uint32_t unit;
-	unsigned index;
-};
-
-static const struct place nowhere = {.unit = HAK_POOL_NONE};
-
-static struct place misused(enum hak_misuse_kind kind, unsigned class_idx, const void *block,
-			    const char *call)
+static void report(enum hak_misuse_kind kind, unsigned class_idx, const void *block,
+		   const char *call)
 {
 	hak_misuse_report(&(struct hak_misuse){
 		.kind = kind,
@@ -317,38 +309,39 @@ static struct place misused(enum hak_misuse_kind kind, unsigned class_idx, const
 		.class_idx = class_idx,
 		.bytes = hak_size_classes[class_idx].block_bytes,
 	});
-	return nowhere;
 }
 
-/* Finds a block's place, and misuse on the way: not a block's first byte, or a unit that is no
- * slab of this class. */
-static struct place find(unsigned class_idx, const void *block, const char *call)
+/* The first unit of a block's slab; HAK_POOL_NONE, and a report, for misuse: not a block's first
+ * byte, or a unit that is no slab of this class. */
+static uint32_t find(unsigned class_idx, const void *block, const char *call)
 {
 	uint32_t unit = hak_region_unit(block);
-	size_t block_bytes = hak_size_classes[class_idx].block_bytes;
+	size_t offset;
 
-	if (hak_unlikely(hak_region_class(unit) != class_idx))
-		return misused(HAK_MISUSE_NOT_IN_USE, class_idx, block, call);
+	if (hak_unlikely(hak_region_class(unit) != class_idx)) {
+		report(HAK_MISUSE_NOT_IN_USE, class_idx, block, call);
+		return HAK_POOL_NONE;
+	}
 	unit = hak_control_head(unit);
-	size_t offset = (size_t)((const char *)block - hak_region_address(unit));
-	unsigned index = hak_size_class_index(class_idx, offset);
-
-	if (hak_unlikely(index * block_bytes != offset))
-		return misused(HAK_MISUSE_INTERIOR, class_idx, block, call);
-	if (hak_unlikely(index >= hak_size_classes[class_idx].block_count))
-		return misused(HAK_MISUSE_NOT_IN_USE, class_idx, block, call);
-	return (struct place){.unit = unit, .index = index};
+	if (hak_likely(hak_slab_has_start(class_idx, unit, block)))
+		return unit;
+	offset = (size_t)((const char *)block - hak_region_address(unit));
+	/* What is left over behind a slab's last block is in nobody's use. */
+	report(offset % hak_size_classes[class_idx].block_bytes != 0 ? HAK_MISUSE_INTERIOR
+								     : HAK_MISUSE_NOT_IN_USE,
+	       class_idx, block, call);
+	return HAK_POOL_NONE;
 }
 
 bool hak_slab_check_block(unsigned class_idx, const void *block, const char *call)
 {
-	return find(class_idx, block, call).unit != HAK_POOL_NONE;
+	return find(class_idx, block, call) != HAK_POOL_NONE;
 }
 
 void hak_slab_report_double_free(unsigned class_idx, const void *block)
 {
 	if (hak_slab_check_block(class_idx, block, "free"))
-		(void)misused(HAK_MISUSE_DOUBLE_FREE, class_idx, block, "free");
+		report(HAK_MISUSE_DOUBLE_FREE, class_idx, block, "free");
 }
 
 /* Adds to the count what was given by bits before, and settles what follows from it. */
@@ -371,8 +364,8 @@ static unsigned give_word(unsigned class_idx, uint32_t unit, unsigned word, uint
 		size_t index = word * HAK_WORD_BITS + (size_t)__builtin_ctzl(rest);
 		size_t bytes = hak_size_classes[class_idx].block_bytes;
 
-		(void)misused(HAK_MISUSE_DOUBLE_FREE, class_idx,
-			      hak_region_address(unit) + index * bytes, "free");
+		report(HAK_MISUSE_DOUBLE_FREE, class_idx, hak_region_address(unit) + index * bytes,
+		       "free");
 	}
 	return (unsigned)__builtin_popcountl(mask & ~twice);
 }
@@ -422,15 +415,15 @@ static unsigned end_slab(struct batch *batch, unsigned class_idx)
 /* From here on the batch is of this block's slab. False: it is in none. */
 static bool begin_slab(struct batch *batch, unsigned class_idx, const void *block)
 {
-	struct place place = find(class_idx, block, "free");
+	uint32_t unit = find(class_idx, block, "free");
 	const struct hak_size_class *size_class = &hak_size_classes[class_idx];
 
-	if (hak_unlikely(place.unit == HAK_POOL_NONE)) {
+	if (hak_unlikely(unit == HAK_POOL_NONE)) {
 		batch->bytes = 0;
 		return false;
 	}
-	batch->unit = place.unit;
-	batch->start = hak_region_address(place.unit);
+	batch->unit = unit;
+	batch->start = hak_region_address(unit);
 	batch->bytes = (size_t)size_class->block_count * size_class->block_bytes;
 	return true;
 }
@@ -444,11 +437,11 @@ static void add_block(struct batch *batch, unsigned class_idx, const void *block
 	uint64_t bit = (uint64_t)1 << index % HAK_WORD_BITS;
 
 	if (hak_unlikely(index * (size_t)hak_size_classes[class_idx].block_bytes != offset)) {
-		(void)misused(HAK_MISUSE_INTERIOR, class_idx, block, "free");
+		report(HAK_MISUSE_INTERIOR, class_idx, block, "free");
 		return;
 	}
 	if (hak_unlikely((batch->masks[word] & bit) != 0)) {
-		(void)misused(HAK_MISUSE_DOUBLE_FREE, class_idx, block, "free");
+		report(HAK_MISUSE_DOUBLE_FREE, class_idx, block, "free");
 		return;
 	}
 	batch->masks[word] |= bit;

@@ -26,6 +26,7 @@
 #define HAK_HEAP_SLAB_H
 
 #include "base/config.h"
+#include "base/size_class.h"
 #include "heap/control.h"
 #include "heap/pool.h"
 
@@ -49,6 +50,16 @@ void hak_slab_give(unsigned class_idx, void *const *blocks, unsigned count);
  * another slab. Then gives them back. */
 unsigned hak_slab_claim_free(uint32_t unit, uint32_t generation, uint64_t claimed[HAK_SLAB_WORDS]);
 void hak_slab_unclaim(uint32_t unit, const uint64_t claimed[HAK_SLAB_WORDS], unsigned count);
+
+/* Whether a block begins at this address in a slab of this class, whose first unit is given. */
+HAK_INLINE bool hak_slab_has_start(unsigned class_idx, uint32_t unit, const void *block)
+{
+	const struct hak_size_class *size_class = &hak_size_classes[class_idx];
+	size_t offset = (size_t)((const char *)block - hak_region_address(unit));
+	unsigned index = hak_size_class_index(class_idx, offset);
+
+	return index * (size_t)size_class->block_bytes == offset && index < size_class->block_count;
+}
 
 /* What a slab block's pointer says of it, checked: its first byte is a block's first byte. False:
  * it is not, and that was reported as misuse by `call`. */

@@ -87,18 +87,13 @@ void hak_tally_sum(const struct hak_tally *tally, struct hak_tally_sums *sums)
 	sums->reused_bytes += atomic_load_explicit(&tally->reused_bytes, memory_order_relaxed);
 }
 
-static uint64_t not_negative(int64_t sum)
-{
-	return sum < 0 ? 0 : (uint64_t)sum;
-}
-
 uint64_t hak_tally_taken_bytes(const struct hak_tally_sums *sums)
 {
 	int64_t bytes = 0;
 
 	for (unsigned i = 1; i <= HAK_CLASS_COUNT; i++)
 		bytes += sums->taken[i] * (int64_t)hak_size_classes[i].block_bytes;
-	return not_negative(bytes);
+	return hak_tally_not_negative(bytes);
 }
 
 uint64_t hak_tally_free_bytes(const struct hak_tally_sums *sums)
@@ -108,5 +103,5 @@ uint64_t hak_tally_free_bytes(const struct hak_tally_sums *sums)
 	for (unsigned i = 1; i <= HAK_CLASS_COUNT; i++)
 		bytes += (sums->touched[i] - sums->taken[i]) *
 			 (int64_t)hak_size_classes[i].block_bytes;
-	return not_negative(bytes);
+	return hak_tally_not_negative(bytes);
 }

@@ -58,9 +58,14 @@ void hak_tally_add_reused(int64_t bytes);
 void hak_tally_add_moved(int64_t bytes);
 int64_t hak_tally_moved(void);
 
+/* A sum that others add to meanwhile may be below zero for a moment that never was: 0 then. */
+HAK_INLINE uint64_t hak_tally_not_negative(int64_t sum)
+{
+	return sum < 0 ? 0 : (uint64_t)sum;
+}
+
 /* Bytes of all classes in sums: of blocks that have left their slabs; and of those that have not,
- * as far as they hold memory, marked or not. Others add meanwhile: what would be below zero for a
- * moment that never was is 0. */
+ * as far as they hold memory, marked or not. */
 uint64_t hak_tally_taken_bytes(const struct hak_tally_sums *sums);
 uint64_t hak_tally_free_bytes(const struct hak_tally_sums *sums);
 

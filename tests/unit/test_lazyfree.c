@@ -190,7 +190,8 @@ static void a_heap_that_breathes_is_left_alone(void **state)
 	before = advice_count() - learnt - before;
 	print_message("%llu calls for three breaths, %llu for six more\n",
 		      (unsigned long long)learnt, (unsigned long long)before);
-	assert_true(before <= learnt / 4);
+	/* Hardly any; but what the heap reused is forgotten, and a breath here may take seconds. */
+	assert_true(before <= learnt / 2);
 	give(100);
 	trim();
 }
