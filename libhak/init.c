@@ -50,14 +50,13 @@ HAK_EXPORT int hak_set_setting(const char *name, const char *value)
 
 /* The clock costs as much as a third of a huge block: so many of a thread's slow paths share a look
  * at it. */
-#define LOOK_EVERY 8
+#define LOOK_EVERY 16
 
-static void slow_passed(void)
+static void slow_passed(bool must_look)
 {
 	static __thread uint8_t passed_count;
 
-	if ((++passed_count % LOOK_EVERY != 0 && !hak_thread_is_to_look() &&
-	     !hak_telemetry_is_urgent()) ||
+	if ((++passed_count % LOOK_EVERY != 0 && !must_look && !hak_telemetry_is_urgent()) ||
 	    hak_forward.is_on)
 		return;
 	uint64_t now_ns = hak_os_now_ns();
@@ -72,7 +71,7 @@ static void slow_passed(void)
 
 /* Defined here, so that a static link that takes malloc takes this file with its constructor
  * too. */
-void (*const hak_thread_slow_passed)(void) = slow_passed;
+void (*const hak_thread_slow_passed)(bool must_look) = slow_passed;
 uint64_t (*const hak_budget_used)(void) = hak_limit_used;
 bool (*const hak_malloc_relieve)(size_t size) = hak_limit_relieve;
 

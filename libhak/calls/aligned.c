@@ -19,7 +19,9 @@ static bool is_power_of_two(size_t number)
 
 unsigned hak_aligned_class(size_t size, size_t alignment)
 {
-	unsigned class_idx = hak_size_class_of(size < alignment ? alignment : size);
+	/* A multiple of the alignment is nearly always the size of a class. */
+	size_t multiple = (size + (size == 0) + alignment - 1) & ~(alignment - 1);
+	unsigned class_idx = hak_size_class_of(multiple);
 
 	while ((hak_size_classes[class_idx].block_bytes & (alignment - 1)) != 0)
 		class_idx++;

@@ -301,8 +301,9 @@ static void guard_word(uint32_t index, unsigned word)
 	hak_os_guard(hak_region_address(unit), HAK_GUARD_UNITS * HAK_UNIT_BYTES);
 }
 
-/* Opens one more SuperSlab, empty and untouched, onto its shelf. */
-static bool open_superslab(void)
+/* Opens one more SuperSlab, empty and untouched, onto its shelf. Out of line, since a thread that
+ * does little has little stack left on its page. */
+static HAK_NOINLINE bool open_superslab(void)
 {
 	uint32_t index = hak_region.superslab_count;
 

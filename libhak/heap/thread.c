@@ -36,8 +36,7 @@ static __thread volatile uint8_t visit_count;
 static __thread uint16_t give_count;
 static __thread struct hak_gate_pass own_pass;
 
-/* A look is for its own sake; when the last one was, and how many hits it was to be from then. */
-static __thread bool is_to_look;
+/* When this thread last looked at the clock, and how many hits it was to be from then. */
 static __thread uint32_t looked_ms; /* of 2^20 ns */
 static __thread int32_t hits_to_look;
 
@@ -311,22 +310,30 @@ void hak_thread_shed(void)
 		shed_if_asked(self);
 }
 
+HAK_INLINE void leave(struct hak_thread *thread, bool must_look)
+{
+	if (hak_unlikely(thread == NULL)) {
+		hak_thread_slow_passed(must_look);
+		leave_as_visitor();
+		return;
+	}
+	shed_if_asked(thread);
+	hak_thread_slow_passed(must_look);
+	hak_gate_leave_own(&thread->pass);
+}
+
+void hak_thread_leave(struct hak_thread *thread)
+{
+	leave(thread, false);
+}
+
 void hak_thread_look(void)
 {
 	int saved_errno = errno;
 	struct hak_thread *thread = hak_thread_enter();
 
-	is_to_look = true;
-	hak_thread_leave(thread);
+	leave(thread, true);
 	errno = saved_errno;
-}
-
-bool hak_thread_is_to_look(void)
-{
-	bool answer = is_to_look;
-
-	is_to_look = false;
-	return answer;
 }
 
 /* A look costs as much as thirty hits. */
@@ -347,17 +354,6 @@ void hak_thread_looked(uint64_t now_ns, bool is_pending)
 		hits_to_look = HITS_MAX_PENDING;
 	looked_ms = now_ms;
 	hak_magazine_heads.hits_left = hits_to_look;
-}
-
-void hak_thread_leave(struct hak_thread *thread)
-{
-	if (thread != NULL)
-		shed_if_asked(thread);
-	hak_thread_slow_passed();
-	if (thread != NULL)
-		hak_gate_leave_own(&thread->pass);
-	else
-		leave_as_visitor();
 }
 
 void *hak_thread_take(unsigned class_idx)

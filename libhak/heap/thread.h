@@ -38,8 +38,9 @@ struct hak_thread {
 };
 
 /* The one upward call of heap/: on the way out of a slow path, still inside the gate, govern/ may
- * look whether something is due. init.c says who that is. */
-extern HAK_HIDDEN void (*const hak_thread_slow_passed)(void);
+ * look whether something is due; and does so where the path was for nothing else. init.c says who
+ * that is. */
+extern HAK_HIDDEN void (*const hak_thread_slow_passed)(bool must_look);
 
 /* Creates the key for the destructor. Called once, from the constructor. */
 void hak_thread_init(void);
@@ -64,9 +65,6 @@ void hak_thread_shed(void);
 
 /* A slow path for nothing but a look at the clock (hak_magazine_is_to_look). */
 void hak_thread_look(void);
-
-/* True once on the way out of such a one. */
-bool hak_thread_is_to_look(void);
 
 /* After a look: says when this thread takes the next, in blocks taken. Seldom, but where something
  * is pending: the less often the sooner the last one was. */

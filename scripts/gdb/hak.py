@@ -47,9 +47,20 @@ class Symbols:
         else:
             found = [symbol for symbol in gdb.lookup_static_symbols(name)
                      if symbol.symtab.filename.endswith("libhak/" + file)]
-        if found:
-            return found[0].value()
-        raise broken(Symbols.why_not(name))
+        if not found:
+            raise broken(Symbols.why_not(name))
+        value = found[0].value()
+        return Symbols.whole_program(name, value) if value.is_optimized_out else value
+
+    @staticmethod
+    def whole_program(name, value):
+        """Of a library that was optimised as a whole, gdb knows a variable twice: by its file and
+        without an address; and with one, in a file that it is not of."""
+        for symbol in gdb.lookup_static_symbols(name):
+            other = symbol.value()
+            if not other.is_optimized_out and other.type == value.type:
+                return other
+        raise broken(f"the address of {name} is not known")
 
     @staticmethod
     def why_not(name):
@@ -249,16 +260,16 @@ class Heap:
         buckets = self.find("buckets", "heap/huge.c")
         first, last = buckets.type.range()
         for bucket in range(first, last + 1):
-            entry = buckets[bucket]
-            while number(entry) != 0:
-                yield tuple(number(entry[name]) for name in ("start", "block_bytes", "map_bytes"))
-                entry = entry["next"]
+            mapping = buckets[bucket]
+            while number(mapping) != 0:
+                yield tuple(number(mapping[name]) for name in ("start", "block_bytes", "bytes"))
+                mapping = mapping["next"]
 
     def cached_mappings(self):
         cache = self.find("cache", "heap/huge.c")
         for i in range(number(cache["count"])):
-            entry = cache["entries"][i]
-            yield number(entry["start"]), number(entry["map_bytes"])
+            mapping = cache["entries"][i]
+            yield number(mapping["start"]), number(mapping["bytes"])
 
 
 class ClassRow:
