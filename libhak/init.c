@@ -17,7 +17,7 @@
 #include "govern/telemetry.h"
 #include "calls/malloc.h"
 #include "heap/budget.h"
-#include "heap/huge.h"
+#include "heap/huge_cache.h"
 #include "heap/region.h"
 #include "heap/thread.h"
 
@@ -123,7 +123,7 @@ static void prepare_for_filter(void)
 	if (hak_sandbox_hears())
 		return;
 	(void)hak_region_init();
-	hak_huge_size_cache();
+	hak_huge_cache_size();
 	hak_sandbox_note();
 }
 

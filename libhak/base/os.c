@@ -175,6 +175,15 @@ void *hak_os_remap(void *address, size_t old_bytes, size_t new_bytes)
 	return start == MAP_FAILED ? NULL : start;
 }
 
+bool hak_os_move(void *from, size_t bytes, void *to)
+{
+	int saved_errno = errno;
+	void *moved = mremap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, to);
+
+	errno = saved_errno;
+	return moved != MAP_FAILED;
+}
+
 struct hak_os_advice hak_os_advice;
 
 static bool advise(void *address, size_t bytes, int advice)

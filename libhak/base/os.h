@@ -41,6 +41,10 @@ void hak_os_unmap(void *address, size_t bytes);
 /* mremap(2), which may move the mapping. NULL: it stays as it was. */
 void *hak_os_remap(void *address, size_t old_bytes, size_t new_bytes);
 
+/* Moves a piece of one mapping to `to`, where whatever lies there is unmapped first. False: it
+ * stays as it was, and at `to` there may be nothing any more. */
+bool hak_os_move(void *from, size_t bytes, void *to);
+
 /* MADV_DONTNEED: the memory goes back, the next touch sees zeroes. False where it is locked, or is
  * not made of whole pages: nothing happens then. */
 bool hak_os_return(void *address, size_t bytes);

@@ -7,6 +7,7 @@
 #include "base/size_class.h"
 #include "heap/budget.h"
 #include "heap/huge.h"
+#include "heap/huge_cache.h"
 #include "heap/magazine.h"
 #include "heap/region.h"
 #include "heap/run.h"
@@ -22,7 +23,7 @@ static void *refill_from_reserve(unsigned class_idx, size_t size)
 	struct hak_thread *thread = hak_thread_enter();
 	void *block;
 
-	hak_huge_make_room();
+	hak_huge_cache_make_room();
 	hak_thread_leave(thread);
 	hak_budget_measure_anew();
 	block = hak_thread_take(class_idx);

@@ -5,7 +5,7 @@
 #include "base/probe.h"
 #include "heap/depot.h"
 #include "heap/hole.h"
-#include "heap/huge.h"
+#include "heap/huge_cache.h"
 #include "heap/pool.h"
 #include "heap/region.h"
 #include "heap/thread.h"
@@ -83,7 +83,7 @@ static bool purge_superslabs(uint64_t before_ns)
 
 bool hak_purge_is_pending(void)
 {
-	return hak_pool_has_empty() || hak_huge_has_cached();
+	return hak_pool_has_empty() || hak_huge_cache_has_any();
 }
 
 void hak_purge_if_due(uint64_t now_ns)
@@ -102,8 +102,8 @@ void hak_purge_if_due(uint64_t now_ns)
 	/* More of it: the next slow path goes on, whoever makes it. */
 	if (purge_superslabs(before_ns))
 		atomic_store_explicit(&due_ns, now_ns, memory_order_relaxed);
-	hak_huge_stamp(now_ns);
-	note_returned(hak_huge_purge(before_ns));
+	hak_huge_cache_stamp(now_ns);
+	note_returned(hak_huge_cache_purge(before_ns));
 }
 
 uint64_t hak_purge_returned_bytes(void)
@@ -125,7 +125,7 @@ static void release(struct hak_purge_trim *trim, size_t bytes)
 /* What is free but kept at hand: cached mappings, magazines, depots. */
 static void let_go(struct hak_purge_trim *trim)
 {
-	size_t bytes = hak_huge_purge(UINT64_MAX);
+	size_t bytes = hak_huge_cache_purge(UINT64_MAX);
 
 	note_returned(bytes);
 	release(trim, bytes);

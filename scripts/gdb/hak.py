@@ -266,9 +266,9 @@ class Heap:
                 mapping = mapping["next"]
 
     def cached_mappings(self):
-        cache = self.find("cache", "heap/huge.c")
+        cache = self.find("cache", "heap/huge_cache.c")
         for i in range(number(cache["count"])):
-            mapping = cache["entries"][i]
+            mapping = cache["mappings"][i]
             yield number(mapping["start"]), number(mapping["bytes"])
 
 

@@ -7,6 +7,7 @@
 #include "base/os.h"
 #include "heap/dump.h"
 #include "heap/huge.h"
+#include "heap/huge_cache.h"
 #include "heap/meta.h"
 #include "heap/region.h"
 
@@ -280,18 +281,18 @@ static void mappings_at_rest_are_left_out(void **state)
 	assert_true(is_dumped(block, bytes));
 	assert_true(hak_huge_give(block));
 	assert_true(is_dumped(block, bytes));
-	hak_huge_stamp(hak_os_now_ns());
+	hak_huge_cache_stamp(hak_os_now_ns());
 	assert_false(is_dumped(block, bytes));
 	/* A little less than it was, then more: it is the same memory, cut and grown. */
 	assert_ptr_equal(hak_huge_take(bytes / 2, 1, &zeroed), block);
 	assert_true(is_dumped(block, bytes / 2));
 	assert_true(hak_huge_give(block));
-	hak_huge_stamp(hak_os_now_ns());
+	hak_huge_cache_stamp(hak_os_now_ns());
 	block = hak_huge_take(bytes * 3 / 4, 1, &zeroed);
 	assert_false(zeroed);
 	assert_true(is_dumped(block, bytes * 3 / 4));
 	assert_true(hak_huge_give(block));
-	hak_huge_purge(UINT64_MAX);
+	hak_huge_cache_purge(UINT64_MAX);
 }
 
 int main(void)

@@ -5,11 +5,18 @@
 
 #include "base/os.h"
 #include "heap/huge.h"
+#include "heap/huge_cache.h"
 #include "heap/region.h"
 
 #include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 
 #define MIB ((size_t)1 << 20)
 
@@ -56,7 +63,7 @@ static void blocks_are_found_by_address(void **state)
 	assert_int_equal(counted().block_count, 0);
 	assert_int_equal(counted().live_bytes, 0);
 	assert_true(counted().cached_bytes <= (64 * MIB));
-	hak_huge_purge(UINT64_MAX);
+	hak_huge_cache_purge(UINT64_MAX);
 	assert_int_equal(counted().cached_bytes, 0);
 }
 
@@ -72,7 +79,7 @@ static void freed_mappings_serve_again(void **state)
 	assert_true(hak_huge_give(first));
 	assert_int_equal(counted().cached_bytes, 8 * MIB);
 	assert_true(hak_huge_is_valid());
-	hak_huge_purge(0); /* not that old: it stays */
+	hak_huge_cache_purge(0); /* not that old: it stays */
 	assert_int_equal(counted().cached_bytes, 8 * MIB);
 	/* A little less fits as it is; what it holds is not zero. */
 	again = hak_huge_take(8 * MIB - 3 * 4096, 1, &zeroed);
@@ -91,7 +98,7 @@ static void freed_mappings_serve_again(void **state)
 	assert_int_equal(again[4 * MIB], 1);
 	assert_true(hak_huge_is_valid());
 	assert_true(hak_huge_give(again));
-	hak_huge_purge(UINT64_MAX);
+	hak_huge_cache_purge(UINT64_MAX);
 	/* More: the mapping grows. */
 	assert_true(hak_huge_give(shorter));
 	assert_int_equal(counted().cached_bytes, 3 * MIB);
@@ -100,7 +107,7 @@ static void freed_mappings_serve_again(void **state)
 	assert_int_equal(longer[3 * MIB - 1], 1);
 	longer[5 * MIB - 1] = 1;
 	assert_true(hak_huge_give(longer));
-	hak_huge_purge(UINT64_MAX);
+	hak_huge_cache_purge(UINT64_MAX);
 	assert_int_equal(counted().cached_bytes, 0);
 }
 
@@ -126,7 +133,7 @@ static void a_mapping_too_long_to_keep_goes_back(void **state)
 	assert_true(hak_huge_give(longest));
 	assert_int_equal(counted().cached_bytes, (64 * MIB));
 	assert_true(hak_huge_is_valid());
-	hak_huge_purge(UINT64_MAX);
+	hak_huge_cache_purge(UINT64_MAX);
 	assert_int_equal(counted().cached_bytes, 0);
 }
 
@@ -142,7 +149,7 @@ static void alignments_are_kept(void **state)
 		block[0] = block[MIB] = 1;
 		assert_true(hak_huge_give(block));
 	}
-	hak_huge_purge(UINT64_MAX);
+	hak_huge_cache_purge(UINT64_MAX);
 }
 
 static void resized_blocks_keep_their_bytes(void **state)
@@ -170,8 +177,174 @@ static void resized_blocks_keep_their_bytes(void **state)
 	assert_int_equal(bytes, 2 * MIB);
 	assert_true(hak_huge_give(block));
 	assert_null(hak_huge_resize(block, 3 * MIB));
-	hak_huge_purge(UINT64_MAX);
+	hak_huge_cache_purge(UINT64_MAX);
 	assert_true(hak_huge_is_valid());
+}
+
+/* Every page of a block tells whose it is. */
+static void mark_pages(char *block, size_t bytes, uint64_t mark)
+{
+	for (size_t i = 0; i < bytes; i += hak_os_page_bytes())
+		memcpy(block + i, &mark, sizeof mark);
+}
+
+static bool has_marks(const char *block, size_t bytes, uint64_t mark)
+{
+	for (size_t i = 0; i < bytes; i += hak_os_page_bytes())
+		if (memcmp(block + i, &mark, sizeof mark) != 0)
+			return false;
+	return true;
+}
+
+static void give_touched(size_t count, const size_t *mib)
+{
+	char *blocks[4];
+	bool zeroed;
+
+	for (size_t i = 0; i < count; i++) {
+		blocks[i] = hak_huge_take(mib[i] * MIB, 1, &zeroed);
+		mark_pages(blocks[i], mib[i] * MIB, i);
+	}
+	for (size_t i = 0; i < count; i++)
+		assert_true(hak_huge_give(blocks[i]));
+}
+
+static long faults(void)
+{
+	struct rusage usage;
+
+	assert_int_equal(getrusage(RUSAGE_SELF, &usage), 0);
+	return usage.ru_minflt;
+}
+
+/* Of several that are too short one is made, and its pages are there. It is resized like any. */
+static void short_mappings_are_gathered(void **state)
+{
+	static const size_t mib[] = {4, 5, 6};
+	bool zeroed;
+	size_t bytes;
+	char *block, *rest;
+	long before;
+
+	(void)state;
+	give_touched(3, mib);
+	block = hak_huge_take(14 * MIB, 1, &zeroed);
+	assert_false(zeroed);
+	assert_int_equal(counted().cached_bytes, 0); /* the last MiB is too short to be kept */
+	assert_true(hak_huge_is_valid());
+	before = faults();
+	mark_pages(block, 14 * MIB, 7);
+	/* Some come from a sanitizer. */
+	assert_in_range(faults() - before, 0, 14 * MIB / hak_os_page_bytes() / 4);
+	block = hak_huge_resize(block, 20 * MIB);
+	assert_true(has_marks(block, 14 * MIB, 7));
+	mark_pages(block, 20 * MIB, 8);
+	assert_true(hak_huge_give(block));
+	hak_huge_cache_purge(UINT64_MAX);
+
+	/* Shortened where it lies, and then cut in two, each with its pieces. */
+	give_touched(3, mib);
+	block = hak_huge_take(15 * MIB, 1, &zeroed);
+	mark_pages(block, 15 * MIB, 9);
+	assert_ptr_equal(hak_huge_resize(block, 12 * MIB), block);
+	assert_true(has_marks(block, 12 * MIB, 9));
+	assert_true(hak_huge_is_valid());
+	assert_true(hak_huge_give(block));
+	block = hak_huge_take(5 * MIB, 1, &zeroed);
+	rest = hak_huge_take(7 * MIB, 1, &zeroed);
+	assert_ptr_equal(rest, block + 5 * MIB);
+	assert_true(hak_huge_is_valid());
+	assert_true(hak_huge_bytes(rest, &bytes));
+	assert_true(has_marks(rest, bytes, 9));
+	assert_true(hak_huge_give(block));
+	assert_true(hak_huge_give(rest));
+	hak_huge_cache_purge(UINT64_MAX);
+}
+
+/* Whatever is cut, gathered and resized: no page has two owners. */
+static void no_page_has_two_owners(void **state)
+{
+	static struct {
+		char *start;
+		size_t bytes;
+	} blocks[8];
+	uint64_t random = 1;
+	bool zeroed;
+
+	(void)state;
+	for (uint64_t i = 1; i <= 2000; i++) {
+		random = random * 6364136223846793005ull + 1442695040888963407ull;
+		size_t slot = (random >> 60) & 7;
+		size_t bytes = (2 + (random >> 40) % 24) * (MIB / 2) + MIB;
+		char *start = blocks[slot].start;
+
+		if (start != NULL) {
+			assert_true(has_marks(start, blocks[slot].bytes, slot));
+			if (random >> 63 == 0) {
+				assert_true(hak_huge_give(start));
+				start = hak_huge_take(bytes, 1, &zeroed);
+			} else {
+				start = hak_huge_resize(start, bytes);
+				assert_true(has_marks(
+					start,
+					bytes < blocks[slot].bytes ? bytes : blocks[slot].bytes,
+					slot));
+			}
+		} else {
+			start = hak_huge_take(bytes, 1, &zeroed);
+		}
+		assert_non_null(start);
+		mark_pages(start, bytes, slot);
+		blocks[slot].start = start;
+		blocks[slot].bytes = bytes;
+		if (i % 50 == 0)
+			assert_true(hak_huge_is_valid());
+	}
+	for (size_t slot = 0; slot < 8; slot++)
+		if (blocks[slot].start != NULL)
+			assert_true(hak_huge_give(blocks[slot].start));
+	hak_huge_cache_purge(UINT64_MAX);
+	assert_int_equal(counted().live_bytes, 0);
+	assert_int_equal(counted().cached_bytes, 0);
+}
+
+/* From now on the kernel refuses to move a mapping to a given place. */
+static void refuse_moves(void)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mremap, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[3])),
+		BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, MREMAP_FIXED, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOMEM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = {.len = sizeof filter / sizeof *filter, .filter = filter};
+
+	assert_int_equal(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+	assert_int_equal(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0);
+}
+
+/* What cannot be gathered is mapped anew, and nothing is counted twice. The last test: the filter
+ * stays. */
+static void a_refused_move_costs_the_cache_alone(void **state)
+{
+	static const size_t mib[] = {4, 5, 6};
+	bool zeroed;
+	char *block;
+
+	(void)state;
+	give_touched(3, mib);
+	refuse_moves();
+	block = hak_huge_take(14 * MIB, 1, &zeroed);
+	assert_non_null(block);
+	assert_true(zeroed);
+	assert_true(has_marks(block, 14 * MIB, 0));
+	assert_int_equal(counted().cached_bytes, 0);
+	assert_int_equal(counted().block_count, 1);
+	assert_true(hak_huge_is_valid());
+	assert_true(hak_huge_give(block));
+	hak_huge_cache_purge(UINT64_MAX);
 }
 
 int main(void)
@@ -182,6 +355,9 @@ int main(void)
 		cmocka_unit_test(a_mapping_too_long_to_keep_goes_back),
 		cmocka_unit_test(alignments_are_kept),
 		cmocka_unit_test(resized_blocks_keep_their_bytes),
+		cmocka_unit_test(short_mappings_are_gathered),
+		cmocka_unit_test(no_page_has_two_owners),
+		cmocka_unit_test(a_refused_move_costs_the_cache_alone),
 	};
 
 	return cmocka_run_group_tests(tests, start, NULL);
