@@ -11,9 +11,7 @@
 #ifndef HAK_BASE_BITMAP_H
 #define HAK_BASE_BITMAP_H
 
-#include "base/config.h"
-
-#include <stdatomic.h>
+#include "base/solo.h"
 
 /* The lowest `count` bits that are set in word, all of them where it has fewer. */
 HAK_INLINE uint64_t hak_bitmap_lowest(uint64_t word, unsigned count)
@@ -38,7 +36,7 @@ HAK_INLINE uint64_t hak_bitmap_take(_Atomic uint64_t *word, unsigned count)
 		if (wanted == 0)
 			return 0;
 		/* acquire: pairs with the release in hak_bitmap_give() */
-		seen = atomic_fetch_and_explicit(word, ~wanted, memory_order_acquire);
+		seen = hak_solo_and(word, ~wanted, memory_order_acquire);
 		if ((seen & wanted) != 0)
 			return seen & wanted;
 		/* Somebody took all of them in between: rare, and what is there now is in
@@ -60,7 +58,7 @@ HAK_INLINE uint64_t hak_bitmap_take_from(_Atomic uint64_t *word, unsigned count,
 		if (wanted == 0)
 			return 0;
 		/* acquire: as in hak_bitmap_take() */
-		seen = atomic_fetch_and_explicit(word, ~wanted, memory_order_acquire);
+		seen = hak_solo_and(word, ~wanted, memory_order_acquire);
 		if ((seen & wanted) != 0)
 			return seen & wanted;
 	}
@@ -70,7 +68,7 @@ HAK_INLINE uint64_t hak_bitmap_take_from(_Atomic uint64_t *word, unsigned count,
 HAK_INLINE uint64_t hak_bitmap_give(_Atomic uint64_t *word, uint64_t mask)
 {
 	/* release: pairs with the acquire in hak_bitmap_take() */
-	return atomic_fetch_or_explicit(word, mask, memory_order_release) & mask;
+	return hak_solo_or(word, mask, memory_order_release) & mask;
 }
 
 /* A mask of `count` (1..64) bits from bit `first` on; first + count <= 64. */

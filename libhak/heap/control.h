@@ -61,6 +61,12 @@ HAK_INLINE uint32_t hak_control_head(uint32_t unit)
 	return unit - hak_control_slab(unit)->head_distance;
 }
 
+/* Blocks from this index on were never handed out. */
+HAK_INLINE unsigned hak_control_high_water(const struct hak_slab *slab)
+{
+	return atomic_load_explicit(&slab->high_water, memory_order_relaxed);
+}
+
 HAK_INLINE unsigned hak_control_count(uint64_t control)
 {
 	return (unsigned)(control & HAK_CONTROL_COUNT_MASK);

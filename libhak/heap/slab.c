@@ -49,11 +49,6 @@ static void unlink_locked(struct list *list, uint32_t unit)
 		hak_control_slab(slab->next_unit - 1)->previous_unit = slab->previous_unit;
 }
 
-static unsigned high_water_of(const struct hak_slab *slab)
-{
-	return atomic_load_explicit(&slab->high_water, memory_order_relaxed);
-}
-
 static bool is_slab_of(uint64_t control, uint32_t generation)
 {
 	return (control & HAK_CONTROL_SLAB) != 0 && hak_control_generation(control) == generation;
@@ -70,7 +65,7 @@ static void retire(uint32_t unit, uint64_t last)
 
 	HAK_PROBE(slab_give, class_idx, hak_region_address(unit));
 	hak_tally_add_slabs(class_idx, -1);
-	hak_tally_add_touched(class_idx, -(int64_t)high_water_of(slab));
+	hak_tally_add_touched(class_idx, -(int64_t)hak_control_high_water(slab));
 	hak_advice_forget(slab);
 	if ((last & HAK_CONTROL_LISTED) != 0) {
 		struct list *list = &lists[class_idx];
@@ -239,8 +234,7 @@ static unsigned reserve(struct hak_slab *slab, unsigned wanted)
 		if (count == 0)
 			return 0;
 		/* acquire: pairs with the release of the adds, so the bits counted are seen */
-	} while (!atomic_compare_exchange_weak_explicit(
-		&slab->control, &seen, seen - count, memory_order_acquire, memory_order_relaxed));
+	} while (!hak_solo_exchange(&slab->control, &seen, seen - count, memory_order_acquire));
 	return count;
 }
 
@@ -288,8 +282,8 @@ unsigned hak_slab_take(uint32_t unit, unsigned count, void **blocks)
 		last = highest > last ? highest : last;
 		write_blocks(start + i * HAK_WORD_BITS * block_bytes, block_bytes, bits, &end);
 	}
-	if (reserved != 0 && last >= high_water_of(slab)) {
-		hak_tally_add_touched(class_idx, last + 1 - high_water_of(slab));
+	if (reserved != 0 && last >= hak_control_high_water(slab)) {
+		hak_tally_add_touched(class_idx, last + 1 - hak_control_high_water(slab));
 		atomic_store_explicit(&slab->high_water, last + 1, memory_order_relaxed);
 	}
 	/* relaxed: who gave these bits back had noted the pages before (hole.c) */
@@ -311,25 +305,34 @@ static void report(enum hak_misuse_kind kind, unsigned class_idx, const void *bl
 	});
 }
 
-/* The first unit of a block's slab; HAK_POOL_NONE, and a report, for misuse: not a block's first
- * byte, or a unit that is no slab of this class. */
-static uint32_t find(unsigned class_idx, const void *block, const char *call)
+static HAK_NOINLINE void report_no_start(unsigned class_idx, const void *block, const char *call)
 {
 	uint32_t unit = hak_region_unit(block);
-	size_t offset;
+	enum hak_misuse_kind kind = HAK_MISUSE_NOT_IN_USE;
 
-	if (hak_unlikely(hak_region_class(unit) != class_idx)) {
-		report(HAK_MISUSE_NOT_IN_USE, class_idx, block, call);
-		return HAK_POOL_NONE;
-	}
-	unit = hak_control_head(unit);
-	if (hak_likely(hak_slab_has_start(class_idx, unit, block)))
-		return unit;
-	offset = (size_t)((const char *)block - hak_region_address(unit));
 	/* What is left over behind a slab's last block is in nobody's use. */
-	report(offset % hak_size_classes[class_idx].block_bytes != 0 ? HAK_MISUSE_INTERIOR
-								     : HAK_MISUSE_NOT_IN_USE,
-	       class_idx, block, call);
+	if (hak_region_class(unit) == class_idx) {
+		const char *start = hak_region_address(hak_control_head(unit));
+		size_t offset = (size_t)((const char *)block - start);
+
+		if (offset % hak_size_classes[class_idx].block_bytes != 0)
+			kind = HAK_MISUSE_INTERIOR;
+	}
+	report(kind, class_idx, block, call);
+}
+
+/* The first unit of a block's slab; HAK_POOL_NONE, and a report, for misuse: not a block's first
+ * byte, or a unit that is no slab of this class. */
+HAK_INLINE uint32_t find(unsigned class_idx, const void *block, const char *call)
+{
+	uint32_t unit = hak_region_unit(block);
+
+	if (hak_likely(hak_region_class(unit) == class_idx)) {
+		unit = hak_control_head(unit);
+		if (hak_likely(hak_slab_has_start(class_idx, unit, block)))
+			return unit;
+	}
+	report_no_start(class_idx, block, call);
 	return HAK_POOL_NONE;
 }
 
@@ -348,26 +351,40 @@ void hak_slab_report_double_free(unsigned class_idx, const void *block)
 static void add(uint32_t unit, unsigned count)
 {
 	/* release: pairs with the acquire in reserve() and of the one who retires the slab */
-	uint64_t seen = atomic_fetch_add_explicit(&hak_control_slab(unit)->control, count,
-						  memory_order_acq_rel);
+	uint64_t seen =
+		hak_solo_add(&hak_control_slab(unit)->control, count, memory_order_acq_rel) + count;
 
-	settle(unit, seen + count);
+	/* Most often it is others' duty, or done. */
+	if ((seen & HAK_CONTROL_LEASED) != 0 ||
+	    ((seen & HAK_CONTROL_LISTED) != 0 &&
+	     hak_control_count(seen) != hak_size_classes[hak_control_class(seen)].block_count))
+		return;
+	settle(unit, seen);
 }
 
-/* Sets the bits of one word, all of which must have been taken. Returns how many had been. */
-static unsigned give_word(unsigned class_idx, uint32_t unit, unsigned word, uint64_t mask)
+/* Returns how many blocks of a word that is. */
+static HAK_NOINLINE unsigned report_twice(unsigned class_idx, uint32_t unit, unsigned word,
+					  uint64_t twice)
 {
-	struct hak_slab *slab = hak_control_slab(unit);
-	uint64_t twice = hak_bitmap_give(&slab->free[word], mask);
+	unsigned count = 0;
 
-	for (uint64_t rest = twice; hak_unlikely(rest != 0); rest &= rest - 1) {
-		size_t index = word * HAK_WORD_BITS + (size_t)__builtin_ctzl(rest);
+	for (; twice != 0; twice &= twice - 1) {
+		size_t index = word * HAK_WORD_BITS + (size_t)__builtin_ctzl(twice);
 		size_t bytes = hak_size_classes[class_idx].block_bytes;
 
 		report(HAK_MISUSE_DOUBLE_FREE, class_idx, hak_region_address(unit) + index * bytes,
 		       "free");
+		count++;
 	}
-	return (unsigned)__builtin_popcountl(mask & ~twice);
+	return count;
+}
+
+/* Sets the bits of one word, all of which must have been taken. Returns how many had not been. */
+HAK_INLINE unsigned give_word(unsigned class_idx, uint32_t unit, unsigned word, uint64_t mask)
+{
+	uint64_t twice = hak_bitmap_give(&hak_control_slab(unit)->free[word], mask);
+
+	return hak_likely(twice == 0) ? 0 : report_twice(class_idx, unit, word, twice);
 }
 
 /* How far ahead a batch fetches descriptors: far enough for one to come from memory. */
@@ -385,6 +402,7 @@ struct batch {
 	uint32_t unit; /* the slab's first */
 	char *start;
 	size_t bytes;	  /* from there on that blocks begin at */
+	unsigned count;	  /* of blocks */
 	unsigned touched; /* a bit for each word that is not 0 */
 	uint64_t masks[HAK_SLAB_WORDS];
 };
@@ -399,14 +417,15 @@ static bool is_in(const struct batch *batch, const void *block)
 /* Returns how many of the slab's blocks went back. */
 static unsigned end_slab(struct batch *batch, unsigned class_idx)
 {
-	unsigned given = 0;
+	unsigned given = batch->count;
 
 	for (; batch->touched != 0; batch->touched &= batch->touched - 1) {
 		unsigned word = (unsigned)__builtin_ctz(batch->touched);
 
-		given += give_word(class_idx, batch->unit, word, batch->masks[word]);
+		given -= give_word(class_idx, batch->unit, word, batch->masks[word]);
 		batch->masks[word] = 0;
 	}
+	batch->count = 0;
 	if (given != 0)
 		add(batch->unit, given);
 	return given;
@@ -428,6 +447,20 @@ static bool begin_slab(struct batch *batch, unsigned class_idx, const void *bloc
 	return true;
 }
 
+/* A block of the batch's slab that comes alone, as in a heap that dies in random order: no batch.
+ * Returns how many went back. */
+static unsigned give_alone(const struct batch *batch, unsigned class_idx, const void *block)
+{
+	unsigned index = hak_size_class_index(class_idx,
+					      (size_t)((const char *)block - batch->start));
+	uint64_t bit = (uint64_t)1 << index % HAK_WORD_BITS;
+
+	if (give_word(class_idx, batch->unit, index / HAK_WORD_BITS, bit) != 0)
+		return 0;
+	add(batch->unit, 1);
+	return 1;
+}
+
 /* A block of the batch's slab. */
 static void add_block(struct batch *batch, unsigned class_idx, const void *block)
 {
@@ -446,6 +479,7 @@ static void add_block(struct batch *batch, unsigned class_idx, const void *block
 	}
 	batch->masks[word] |= bit;
 	batch->touched |= 1u << word;
+	batch->count++;
 }
 
 void hak_slab_give(unsigned class_idx, void *const *blocks, unsigned count)
@@ -460,9 +494,14 @@ void hak_slab_give(unsigned class_idx, void *const *blocks, unsigned count)
 		if (i + PREFETCH_AHEAD < count && !is_in(&batch, blocks[i + PREFETCH_AHEAD]))
 			prefetch(blocks[i + PREFETCH_AHEAD]);
 		if (!is_in(&batch, blocks[i])) {
-			given += end_slab(&batch, class_idx);
+			if (batch.count != 0)
+				given += end_slab(&batch, class_idx);
 			if (hak_unlikely(!begin_slab(&batch, class_idx, blocks[i])))
 				continue;
+			if (i + 1 == count || !is_in(&batch, blocks[i + 1])) {
+				given += give_alone(&batch, class_idx, blocks[i]);
+				continue;
+			}
 		}
 		add_block(&batch, class_idx, blocks[i]);
 	}
@@ -506,86 +545,4 @@ void hak_slab_unclaim(uint32_t unit, const uint64_t claimed[HAK_SLAB_WORDS], uns
 		if (claimed[i] != 0)
 			(void)give_word(hak_control_class(control), unit, i, claimed[i]);
 	add(unit, count);
-}
-
-/* Adds one slab to its class's row. */
-static void count_slab(struct hak_slab *slab, uint64_t control, struct hak_slab_counts *row)
-{
-	unsigned class_idx = hak_control_class(control);
-	unsigned block_count = hak_size_classes[class_idx].block_count;
-	unsigned free_count = hak_control_count(control);
-	unsigned high_water = high_water_of(slab);
-	unsigned untouched = high_water < block_count ? block_count - high_water : 0;
-
-	row->slab_count++;
-	row->taken_block_count += block_count - free_count;
-	row->free_touched_block_count += free_count > untouched ? free_count - untouched : 0;
-}
-
-/* Units to the next slab or run, counting the one that begins here. Others go on meanwhile: the
- * byte and the word are believed only where they say the same. */
-static uint32_t count_unit(uint32_t unit, unsigned class_idx, struct hak_slab_counts *counts,
-			   uint64_t *run_unit_count)
-{
-	struct hak_slab *slab = hak_control_slab(unit);
-	uint64_t control = atomic_load_explicit(&slab->control, memory_order_acquire);
-
-	if (class_idx == HAK_CLASS_RUN_HEAD && (control & HAK_CONTROL_RUN) != 0) {
-		*run_unit_count += hak_control_count(control);
-		return hak_control_count(control);
-	}
-	if (class_idx <= HAK_CLASS_COUNT && (control & HAK_CONTROL_SLAB) != 0 &&
-	    hak_control_class(control) == class_idx) {
-		count_slab(slab, control, &counts[class_idx]);
-		return hak_size_classes[class_idx].unit_count;
-	}
-	return 1;
-}
-
-void hak_slab_count(struct hak_slab_counts counts[HAK_CLASS_COUNT + 1], uint64_t *run_unit_count)
-{
-	uint32_t end = (uint32_t)(hak_region_open_bytes() >> HAK_UNIT_SHIFT);
-	uint32_t unit = 0;
-
-	*run_unit_count = 0;
-	while (unit < end) {
-		unsigned class_idx = hak_region_class(unit);
-
-		unit += class_idx == HAK_CLASS_NONE
-				? 1
-				: count_unit(unit, class_idx, counts, run_unit_count);
-	}
-}
-
-bool hak_slab_is_valid(uint32_t unit)
-{
-	struct hak_slab *slab = hak_control_slab(unit);
-	uint64_t control = atomic_load_explicit(&slab->control, memory_order_acquire);
-	unsigned class_idx = hak_control_class(control);
-	unsigned free_count = 0, unit_count;
-
-	if ((control & HAK_CONTROL_RUN) != 0) {
-		class_idx = HAK_CLASS_RUN_HEAD;
-		unit_count = hak_control_count(control);
-	} else if ((control & HAK_CONTROL_SLAB) != 0) {
-		unit_count = hak_size_classes[class_idx].unit_count;
-		for (unsigned i = 0; i < HAK_SLAB_WORDS; i++)
-			free_count += (unsigned)__builtin_popcountl(
-				atomic_load_explicit(&slab->free[i], memory_order_relaxed));
-		if (free_count < hak_control_count(control) ||
-		    free_count > hak_size_classes[class_idx].block_count)
-			return false;
-	} else {
-		return hak_region_class(unit) == HAK_CLASS_NONE;
-	}
-	for (unsigned i = 0; i < unit_count; i++) {
-		unsigned byte = i != 0 && class_idx == HAK_CLASS_RUN_HEAD ? HAK_CLASS_RUN_TAIL
-									  : class_idx;
-
-		if (hak_region_class(unit + i) != byte)
-			return false;
-		if (class_idx != HAK_CLASS_RUN_HEAD && hak_control_head(unit + i) != unit)
-			return false;
-	}
-	return true;
 }

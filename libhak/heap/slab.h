@@ -68,17 +68,4 @@ bool hak_slab_check_block(unsigned class_idx, const void *block, const char *cal
 /* Reports that a block was freed twice, or that it never was a block. */
 void hak_slab_report_double_free(unsigned class_idx, const void *block);
 
-/* Blocks of slabs, by class, summed over the region: given out or in magazines and depots, free
- * and touched, and the number of slabs. Read while others go on. */
-struct hak_slab_counts {
-	uint64_t slab_count;
-	uint64_t taken_block_count;
-	uint64_t free_touched_block_count;
-};
-
-void hak_slab_count(struct hak_slab_counts counts[HAK_CLASS_COUNT + 1], uint64_t *run_unit_count);
-
-/* The invariants of the slab or run at this unit; exact where no other thread is at work. */
-bool hak_slab_is_valid(uint32_t unit);
-
 #endif

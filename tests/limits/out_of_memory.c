@@ -11,6 +11,7 @@
  *	limits_out_of_memory once|from_then_on
  */
 #include "base/size_class.h"
+#include "heap/census.h"
 #include "heap/depot.h"
 #include "heap/huge.h"
 #include "heap/pool.h"
@@ -221,7 +222,7 @@ static void look_at_heap(void)
 		unsigned class_idx = hak_region_class(unit);
 
 		/* A run's tails are looked at with its head. */
-		EXPECT(class_idx == HAK_CLASS_RUN_TAIL || hak_slab_is_valid(unit));
+		EXPECT(class_idx == HAK_CLASS_RUN_TAIL || hak_census_is_valid(unit));
 		unit += class_idx >= 1 && class_idx <= HAK_CLASS_COUNT
 				? hak_size_classes[class_idx].unit_count
 				: 1;

@@ -3,6 +3,7 @@
 #include "stress.h"
 
 #include "base/size_class.h"
+#include "heap/census.h"
 #include "heap/control.h"
 #include "heap/depot.h"
 #include "heap/huge.h"
@@ -31,7 +32,7 @@ void structures_check(void)
 	for (unsigned i = 1; i <= HAK_CLASS_COUNT; i++)
 		STRESS_CHECK(hak_depot_is_valid(i));
 	for (uint32_t unit = 0; unit < end; unit += units_at(unit))
-		if (!hak_slab_is_valid(unit))
+		if (!hak_census_is_valid(unit))
 			stress_fail("unit %u, of class %u, is not valid", unit,
 				    hak_region_class(unit));
 }

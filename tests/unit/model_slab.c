@@ -9,6 +9,7 @@
 #include "base/os.h"
 #include "base/sandbox.h"
 #include "base/size_class.h"
+#include "heap/census.h"
 #include "heap/hole.h"
 #include "heap/pool.h"
 #include "heap/region.h"
@@ -158,7 +159,7 @@ static void setup_slab(unsigned outstanding)
 /* After the threads: what they still hold is given back, and then no slab may be left. */
 static void check_nothing_is_lost(void)
 {
-	struct hak_slab_counts counts[HAK_CLASS_COUNT + 1];
+	struct hak_census_row counts[HAK_CLASS_COUNT + 1];
 	uint64_t run_unit_count;
 
 	for (unsigned i = 0; i < 3; i++) {
@@ -169,7 +170,7 @@ static void check_nothing_is_lost(void)
 	}
 	for (unsigned i = 0; i < 3; i++) {
 		if (leases[i] != HAK_POOL_NONE) {
-			MODEL_CHECK(hak_slab_is_valid(leases[i]));
+			MODEL_CHECK(hak_census_is_valid(leases[i]));
 			hak_slab_unlease(leases[i]);
 		}
 		hak_slab_give(CLASS, taken[i], taken_count[i]);
@@ -178,7 +179,7 @@ static void check_nothing_is_lost(void)
 		if (owners[i] != 0)
 			hak_slab_give(CLASS, &blocks[i], 1);
 	memset(counts, 0, sizeof counts);
-	hak_slab_count(counts, &run_unit_count);
+	hak_census_of_slabs(counts, &run_unit_count);
 	MODEL_CHECK(counts[CLASS].slab_count == 0);
 	MODEL_CHECK(counts[CLASS].taken_block_count == 0);
 	MODEL_CHECK(hak_region_class(unit) == HAK_CLASS_NONE);

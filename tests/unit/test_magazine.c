@@ -5,6 +5,7 @@
 #include "unit.h"
 
 #include "base/size_class.h"
+#include "heap/census.h"
 #include "heap/depot.h"
 #include "heap/magazine.h"
 #include "heap/meta.h"
@@ -37,13 +38,13 @@ static void give(unsigned class_idx, void *block)
 		hak_magazine_flush(magazines, class_idx, block);
 }
 
-static struct hak_slab_counts counts_of(unsigned class_idx)
+static struct hak_census_row counts_of(unsigned class_idx)
 {
-	struct hak_slab_counts counts[HAK_CLASS_COUNT + 1];
+	struct hak_census_row counts[HAK_CLASS_COUNT + 1];
 	uint64_t run_unit_count;
 
 	memset(counts, 0, sizeof counts);
-	hak_slab_count(counts, &run_unit_count);
+	hak_census_of_slabs(counts, &run_unit_count);
 	return counts[class_idx];
 }
 

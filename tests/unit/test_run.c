@@ -2,6 +2,7 @@
  * Method: every length and alignment once, bytes written to both ends; class bytes looked at. */
 #include "unit.h"
 
+#include "heap/census.h"
 #include "heap/control.h"
 #include "heap/pool.h"
 #include "heap/region.h"
@@ -30,7 +31,7 @@ static void every_length_is_marked_and_given_back(void **state)
 		assert_int_equal(hak_region_class(unit), HAK_CLASS_RUN_HEAD);
 		for (unsigned i = 1; i < units; i++)
 			assert_int_equal(hak_region_class(unit + i), HAK_CLASS_RUN_TAIL);
-		assert_true(hak_slab_is_valid(unit));
+		assert_true(hak_census_is_valid(unit));
 		hak_run_give(block);
 		for (unsigned i = 0; i < units; i++)
 			assert_int_equal(hak_region_class(unit + i), HAK_CLASS_NONE);

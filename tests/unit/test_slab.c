@@ -5,6 +5,7 @@
 #include "unit.h"
 
 #include "base/size_class.h"
+#include "heap/census.h"
 #include "heap/region.h"
 #include "heap/slab.h"
 
@@ -46,14 +47,14 @@ static void a_slab_of_every_class_is_used_up_and_given_back(void **state)
 		}
 		for (unsigned i = 0; i < row->unit_count; i++)
 			assert_int_equal(class_at(unit + i), class_idx);
-		assert_true(hak_slab_is_valid(unit));
+		assert_true(hak_census_is_valid(unit));
 		hak_slab_unlease(unit);
 		hak_slab_give(class_idx, blocks, row->block_count - 1u);
-		assert_true(hak_slab_is_valid(unit));
+		assert_true(hak_census_is_valid(unit));
 		assert_int_equal(class_at(unit), class_idx);
 		hak_slab_give(class_idx, blocks + row->block_count - 1, 1);
 		assert_int_equal(class_at(unit), HAK_CLASS_NONE);
-		assert_true(hak_slab_is_valid(unit));
+		assert_true(hak_census_is_valid(unit));
 		assert_true(hak_pool_is_valid());
 	}
 }
@@ -67,23 +68,23 @@ static void what_is_wrong_is_not_valid(void **state)
 	uint64_t free = slab->free[0];
 
 	(void)state;
-	assert_true(hak_slab_is_valid(unit));
+	assert_true(hak_census_is_valid(unit));
 	slab->free[0] = free & (free - 1); /* fewer free blocks than are counted */
-	assert_false(hak_slab_is_valid(unit));
+	assert_false(hak_census_is_valid(unit));
 	slab->free[0] = UINT64_MAX; /* more than there are */
-	assert_false(hak_slab_is_valid(unit));
+	assert_false(hak_census_is_valid(unit));
 	slab->free[0] = free;
 	hak_region.class_of_unit[unit + 1] = HAK_CLASS_NONE;
-	assert_false(hak_slab_is_valid(unit));
+	assert_false(hak_census_is_valid(unit));
 	hak_region.class_of_unit[unit + 1] = (uint8_t)class_idx;
 	second->head_distance++;
-	assert_false(hak_slab_is_valid(unit));
+	assert_false(hak_census_is_valid(unit));
 	second->head_distance--;
-	assert_true(hak_slab_is_valid(unit));
+	assert_true(hak_census_is_valid(unit));
 	hak_slab_unlease(unit);
 	assert_int_equal(class_at(unit), HAK_CLASS_NONE);
 	hak_region.class_of_unit[unit] = HAK_CLASS_RUN_HEAD; /* nothing is there */
-	assert_false(hak_slab_is_valid(unit));
+	assert_false(hak_census_is_valid(unit));
 	hak_region.class_of_unit[unit] = HAK_CLASS_NONE;
 }
 
@@ -147,7 +148,7 @@ static void *take_and_swap(void *arg)
 
 static void threads_give_each_others_blocks(void **state)
 {
-	struct hak_slab_counts counts[HAK_CLASS_COUNT + 1] = {{0}};
+	struct hak_census_row counts[HAK_CLASS_COUNT + 1] = {{0}};
 	unsigned class_idx = hak_size_class_of(48);
 	pthread_t threads[THREADS];
 	uint64_t run_unit_count;
@@ -164,7 +165,7 @@ static void threads_give_each_others_blocks(void **state)
 		if (block != NULL)
 			hak_slab_give(class_idx, &block, 1);
 	}
-	hak_slab_count(counts, &run_unit_count);
+	hak_census_of_slabs(counts, &run_unit_count);
 	assert_int_equal(counts[class_idx].taken_block_count, 0);
 	/* Nothing is taken and nothing leased, so no slab may have missed its way to the pool. */
 	assert_int_equal(counts[class_idx].slab_count, 0);

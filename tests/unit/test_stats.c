@@ -4,6 +4,7 @@
  * size. */
 #include "unit.h"
 
+#include "heap/census.h"
 #include "heap/slab.h"
 #include "heap/thread.h"
 
@@ -114,7 +115,7 @@ static void other_versions_of_the_struct_are_served(void **state)
 /* The running sums say what a walk over all slabs counts. */
 static void sums_are_what_a_walk_counts(void **state)
 {
-	struct hak_slab_counts walked[HAK_CLASS_COUNT + 1] = {{0}};
+	struct hak_census_row walked[HAK_CLASS_COUNT + 1] = {{0}};
 	struct hak_tally_sums sums;
 	uint64_t run_unit_count;
 
@@ -126,7 +127,7 @@ static void sums_are_what_a_walk_counts(void **state)
 	}
 	struct hak_thread *thread = hak_thread_enter();
 
-	hak_slab_count(walked, &run_unit_count);
+	hak_census_of_slabs(walked, &run_unit_count);
 	hak_thread_tally(&sums);
 	hak_thread_leave(thread);
 	assert_int_equal(sums.run_units, run_unit_count);
