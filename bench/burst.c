@@ -9,6 +9,7 @@
  *          of a live block, which nobody can do without. What the program itself has resident is
  *          not counted.
  */
+#include "bulk.h"
 #include "measure.h"
 
 #include <inttypes.h>
@@ -16,60 +17,26 @@
 #include <time.h>
 #include <unistd.h>
 
-#define BLOCK_BYTES_MIN 16u
-#define BLOCK_BYTES_MAX 4096u
-#define LIGHT_STEP_NS 10000000L
-#define LIGHT_BLOCKS 64u
+/* Pairs of malloc and free between the pauses and the light work. */
+#define PAIRS 1000u
 
 static uint64_t byte_count, percent, pause_seconds, seed;
 
-static struct slot {
-	char *block;
-	size_t size;
-} * slots;
-static size_t slot_count;
-
-static size_t draw_size(uint64_t *random)
-{
-	return BLOCK_BYTES_MIN + measure_scale((uint32_t)measure_random(random),
-					       BLOCK_BYTES_MAX - BLOCK_BYTES_MIN + 1);
-}
-
-static void make_slots(void)
-{
-	uint64_t random = seed;
-
-	for (uint64_t held = 0; held < byte_count; slot_count++)
-		held += draw_size(&random);
-	slots = measure_map(slot_count * sizeof(*slots));
-}
+static struct bulk bulk;
 
 static void take_all(void)
 {
-	uint64_t random = seed;
+	for (size_t i = 0; i < bulk.slot_count; i++) {
+		struct bulk_slot *slot = &bulk.slots[i];
 
-	for (size_t i = 0; i < slot_count; i++) {
-		slots[i].size = draw_size(&random);
-		slots[i].block = measure_malloc(slots[i].size);
-		measure_touch_ends(slots[i].block, slots[i].size);
-	}
-}
-
-static void free_most(void)
-{
-	uint64_t random = ~seed;
-
-	for (size_t i = 0; i < slot_count; i++) {
-		if (measure_scale((uint32_t)measure_random(&random), 100) >= percent)
-			continue;
-		free(slots[i].block);
-		slots[i].block = NULL;
+		slot->block = measure_malloc(slot->size);
+		measure_touch_ends(slot->block, slot->size);
 	}
 }
 
 static int by_address(const void *left, const void *right)
 {
-	const struct slot *a = left, *b = right;
+	const struct bulk_slot *a = left, *b = right;
 
 	return a->block < b->block ? -1 : a->block > b->block;
 }
@@ -82,12 +49,14 @@ static uint64_t floor_bytes(void)
 	uintptr_t next = 0;
 	uint64_t pages = 0;
 
-	qsort(slots, slot_count, sizeof(*slots), by_address);
-	for (size_t i = 0; i < slot_count; i++) {
-		if (slots[i].block == NULL)
+	qsort(bulk.slots, bulk.slot_count, sizeof(*bulk.slots), by_address);
+	for (size_t i = 0; i < bulk.slot_count; i++) {
+		const struct bulk_slot *slot = &bulk.slots[i];
+
+		if (slot->block == NULL)
 			continue;
-		uintptr_t first = (uintptr_t)slots[i].block / page_bytes;
-		uintptr_t last = ((uintptr_t)slots[i].block + slots[i].size - 1) / page_bytes;
+		uintptr_t first = (uintptr_t)slot->block / page_bytes;
+		uintptr_t last = ((uintptr_t)slot->block + slot->size - 1) / page_bytes;
 
 		first = first < next ? next : first;
 		if (last < first)
@@ -104,32 +73,6 @@ static void sleep_seconds(double seconds)
 				.tv_nsec = (long)((seconds - (double)(time_t)seconds) * 1e9)};
 
 	nanosleep(&time, NULL);
-}
-
-static void work_lightly(uint64_t *random)
-{
-	void *blocks[LIGHT_BLOCKS];
-
-	for (size_t i = 0; i < LIGHT_BLOCKS; i++) {
-		size_t size = draw_size(random);
-
-		blocks[i] = measure_malloc(size);
-		measure_touch_ends(blocks[i], size);
-	}
-	for (size_t i = 0; i < LIGHT_BLOCKS; i++)
-		free(blocks[i]);
-}
-
-static void work_for_a_while(void)
-{
-	const struct timespec step = {.tv_nsec = LIGHT_STEP_NS};
-	double end_seconds = measure_now_seconds() + (double)pause_seconds / 5;
-	uint64_t random = seed;
-
-	while (measure_now_seconds() < end_seconds) {
-		work_lightly(&random);
-		nanosleep(&step, NULL);
-	}
 }
 
 int main(int argc, char **argv)
@@ -151,7 +94,7 @@ int main(int argc, char **argv)
 	uint64_t base, full, freed, soon, later, late, pairs, end, random;
 
 	measure_arguments(argc, argv, 1, usage, arguments, 4);
-	make_slots();
+	bulk = bulk_plan(byte_count, seed);
 	base = measure_resident_bytes();
 	random = seed;
 
@@ -159,7 +102,7 @@ int main(int argc, char **argv)
 
 	take_all();
 	full = measure_resident_bytes() - base;
-	free_most();
+	bulk_free(&bulk, percent, seed);
 	result.seconds = measure_now_seconds() - start_seconds;
 	result.peak_bytes = measure_peak_bytes() - base;
 	freed = measure_resident_bytes() - base;
@@ -169,10 +112,10 @@ int main(int argc, char **argv)
 	later = measure_resident_bytes() - base;
 	sleep_seconds(0.9 * (double)pause_seconds);
 	late = measure_resident_bytes() - base;
-	for (size_t i = 0; i < 1000; i += LIGHT_BLOCKS)
-		work_lightly(&random);
+	for (unsigned i = 0; i < PAIRS; i += BULK_LIGHT_BLOCKS)
+		bulk_work_once(&random);
 	pairs = measure_resident_bytes() - base;
-	work_for_a_while();
+	bulk_work_lightly((double)pause_seconds / 5, seed);
 	end = measure_resident_bytes() - base;
 	result.resident_bytes = end;
 	measure_print(&result,

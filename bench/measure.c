@@ -81,6 +81,11 @@ uint64_t measure_resident_bytes(void)
 	return proc_bytes("/proc/self/smaps_rollup", "\nRss:");
 }
 
+uint64_t measure_marked_bytes(void)
+{
+	return proc_bytes("/proc/self/smaps_rollup", "\nLazyFree:");
+}
+
 const char *measure_allocator_path(void)
 {
 	Dl_info info;

@@ -29,6 +29,9 @@ uint64_t measure_peak_bytes(void);
  * and may be wrong by 256 KiB on two processors, which is as much as thread_churn looks for. */
 uint64_t measure_resident_bytes(void);
 
+/* What of it the kernel may take when it needs memory (LazyFree): marked by MADV_FREE. */
+uint64_t measure_marked_bytes(void);
+
 /* The file that malloc comes from, as the dynamic loader knows it, or "unknown". LD_PRELOAD of a
  * library that cannot be loaded is only a warning, and the run would measure glibc instead. */
 const char *measure_allocator_path(void);

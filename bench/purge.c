@@ -13,33 +13,23 @@
  *          Seconds in madvise(2) come from hak_stats_get(), and are 0 for other allocators, for
  *          which strace(1) has to do.
  */
+#include "bulk.h"
 #include "measure.h"
 
 #include <dlfcn.h>
 #include <hak/hak.h>
 #include <inttypes.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
-
-#define BLOCK_BYTES_MIN 16u
-#define BLOCK_BYTES_MAX 4096u
-#define LIGHT_BLOCKS 64u
-#define LIGHT_STEP_NS 10000000L
 
 static uint64_t byte_count, percent, light_seconds, seed;
 static uint64_t base_bytes;
 
-static struct slot {
-	char *block;
-	size_t size;
-} * slots;
-static size_t slot_count;
+static struct bulk bulk;
 
 /* What is read at each stage. */
 struct stage {
@@ -58,70 +48,23 @@ static void find_calls(void)
 	*(void **)&trim = dlsym(RTLD_DEFAULT, "malloc_trim");
 }
 
-static size_t draw_size(uint64_t *random)
-{
-	return BLOCK_BYTES_MIN + measure_scale((uint32_t)measure_random(random),
-					       BLOCK_BYTES_MAX - BLOCK_BYTES_MIN + 1);
-}
-
-static void make_slots(void)
-{
-	uint64_t random = seed;
-
-	for (uint64_t held = 0; held < byte_count; slot_count++)
-		held += draw_size(&random);
-	slots = measure_map(slot_count * sizeof(*slots));
-	for (size_t i = 0; i < slot_count; i++)
-		slots[i].size = draw_size(&random);
-}
-
 static void take_missing(void)
 {
-	for (size_t i = 0; i < slot_count; i++) {
-		if (slots[i].block != NULL)
+	for (size_t i = 0; i < bulk.slot_count; i++) {
+		struct bulk_slot *slot = &bulk.slots[i];
+
+		if (slot->block != NULL)
 			continue;
-		slots[i].block = measure_malloc(slots[i].size);
-		memset(slots[i].block, 1, slots[i].size);
+		slot->block = measure_malloc(slot->size);
+		memset(slot->block, 1, slot->size);
 	}
-}
-
-static void free_most(void)
-{
-	uint64_t random = ~seed;
-
-	for (size_t i = 0; i < slot_count; i++) {
-		if (measure_scale((uint32_t)measure_random(&random), 100) >= percent)
-			continue;
-		free(slots[i].block);
-		slots[i].block = NULL;
-	}
-}
-
-/* One line of smaps_rollup, in bytes. */
-static uint64_t rollup_bytes(const char *name)
-{
-	char text[4096];
-	FILE *rollup = fopen("/proc/self/smaps_rollup", "r");
-	uint64_t kib = 0;
-
-	if (rollup == NULL)
-		measure_fail("/proc/self/smaps_rollup");
-	/* Unbuffered: a buffer would be a block of the heap that is measured. */
-	setvbuf(rollup, NULL, _IONBF, 0);
-	text[fread(text, 1, sizeof(text) - 1, rollup)] = '\0';
-	fclose(rollup);
-	const char *line = strstr(text, name);
-
-	if (line == NULL || sscanf(line + strlen(name), " %" SCNu64, &kib) != 1)
-		measure_fail(name);
-	return kib << 10;
 }
 
 static struct stage read_stage(void)
 {
 	struct stage stage = {
-		.resident_bytes = rollup_bytes("\nRss:") - base_bytes,
-		.marked_bytes = rollup_bytes("\nLazyFree:"),
+		.resident_bytes = measure_resident_bytes() - base_bytes,
+		.marked_bytes = measure_marked_bytes(),
 	};
 	struct hak_stats stats;
 	struct rusage usage;
@@ -131,22 +74,6 @@ static struct stage read_stage(void)
 	if (read_stats != NULL && read_stats(&stats, sizeof stats) == 0)
 		stage.advice_seconds = (double)stats.advice_ns / 1e9;
 	return stage;
-}
-
-static void work_lightly(void)
-{
-	const struct timespec step = {.tv_nsec = LIGHT_STEP_NS};
-	double end_seconds = measure_now_seconds() + (double)light_seconds;
-	void *blocks[LIGHT_BLOCKS];
-	uint64_t random = seed;
-
-	while (measure_now_seconds() < end_seconds) {
-		for (size_t i = 0; i < LIGHT_BLOCKS; i++)
-			blocks[i] = measure_malloc(draw_size(&random));
-		for (size_t i = 0; i < LIGHT_BLOCKS; i++)
-			free(blocks[i]);
-		nanosleep(&step, NULL);
-	}
 }
 
 static pid_t fork_sleeper(void)
@@ -184,17 +111,17 @@ int main(int argc, char **argv)
 
 	measure_arguments(argc, argv, is_forked ? 2 : 1, usage, arguments, 4);
 	find_calls();
-	make_slots();
+	bulk = bulk_plan(byte_count, seed);
 	base_bytes = measure_resident_bytes();
 	take_missing();
 	if (is_forked)
 		sleeper = fork_sleeper();
 	full = read_stage();
 	start_seconds = measure_now_seconds();
-	free_most();
+	bulk_free(&bulk, percent, seed);
 	result.seconds = measure_now_seconds() - start_seconds;
 	freed = read_stage();
-	work_lightly();
+	bulk_work_lightly((double)light_seconds, seed);
 	worked = read_stage();
 	start_seconds = measure_now_seconds();
 	if (trim != NULL)

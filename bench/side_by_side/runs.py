@@ -65,11 +65,10 @@ def values_of(out, library):
     return {key: float(value) for key, value in values.items()}
 
 
-def run_once(command, library, whole_process):
-    """One run; returns the values of its last line, with "seconds" the time to be compared."""
-    status, wall_seconds, faults, out, errors = spawn(command, environment_for(library))
+def expect_success(status, is_late, errors):
+    """A run that did not end well, or without the library, has measured nothing."""
     said = f": {errors.strip()[:200]}" if errors.strip() else ""
-    if wall_seconds >= RUN_SECONDS_MAX:
+    if is_late:
         raise RunError(f"not over after {RUN_SECONDS_MAX} s{said}")
     if os.WIFSIGNALED(status):
         raise RunError(f"killed by {signal.Signals(os.WTERMSIG(status)).name}{said}")
@@ -77,6 +76,12 @@ def run_once(command, library, whole_process):
         raise RunError(f"exit status {os.WEXITSTATUS(status)}{said}")
     if "cannot be preloaded" in errors:
         raise RunError(f"not preloaded{said}")
+
+
+def run_once(command, library, whole_process):
+    """One run; returns the values of its last line, with "seconds" the time to be compared."""
+    status, wall_seconds, faults, out, errors = spawn(command, environment_for(library))
+    expect_success(status, wall_seconds >= RUN_SECONDS_MAX, errors)
     sample = values_of(out, library)
     sample["loop_seconds"] = sample["seconds"]
     sample["wall_seconds"] = wall_seconds

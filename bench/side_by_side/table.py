@@ -1,6 +1,5 @@
 """What people see: a table for each row, the means, every run as CSV."""
 
-import csv
 import os
 import pathlib
 import platform
@@ -114,19 +113,6 @@ def print_limit(all_results):
              if isinstance(results[HAK], list) and isinstance(results.get("limit"), list)]
     if lines:
         print(f"\n{HAK} over the limit: time, peak memory", *lines, sep="\n")
-
-
-def write_csv(path, all_results):
-    """One line a run, so that any other statistic can be made of it."""
-    samples = [(row, name, number, sample) for row, results in all_results.items()
-               for name, list_of in results.items() if isinstance(list_of, list)
-               for number, sample in enumerate(list_of)]
-    keys = sorted({key for *_, sample in samples for key in sample})
-    with open(path, "w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["row", "allocator", "run", *keys])
-        for row, name, number, sample in samples:
-            writer.writerow([row, name, number, *(sample.get(key, "") for key in keys)])
 
 
 def print_machine(allocators):

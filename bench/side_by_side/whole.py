@@ -16,7 +16,7 @@ import threading
 import time
 
 from .bindings import allocators_of
-from .runs import RUN_SECONDS_MAX, RunError, environment_for
+from .runs import RUN_SECONDS_MAX, RunError, environment_for, expect_success
 
 PTRACE_CONT, PTRACE_SEIZE, PTRACE_LISTEN = 7, 0x4206, 0x4208
 # The second: whoever ends the bench by a signal leaves no server behind.
@@ -168,15 +168,7 @@ class Process:
             self.kill()  # what it left behind
         out, errors = text_of(self.out), text_of(self.errors)
         faults -= int(text_of(self.faults_before) or 0)
-        said = f": {errors.strip()[:200]}" if errors.strip() else ""
-        if self.late:
-            raise RunError(f"not over after {RUN_SECONDS_MAX} s{said}")
-        if os.WIFSIGNALED(status):
-            raise RunError(f"killed by {signal.Signals(os.WTERMSIG(status)).name}{said}")
-        if os.WEXITSTATUS(status) != 0:
-            raise RunError(f"exit status {os.WEXITSTATUS(status)}{said}")
-        if "cannot be preloaded" in errors:
-            raise RunError(f"not preloaded{said}")
+        expect_success(status, self.late, errors)
         if not read:
             raise RunError("was gone before it could be read")
         sample = {"seconds": seconds, "wall_seconds": seconds,

@@ -88,7 +88,7 @@ class Subject:
     def __init__(self, build, library):
         self.build = pathlib.Path(build).resolve()
         self.library = library or self.build / "libhak" / "libhak.so"
-        self.empty = self.build / "tests" / "counts" / "libcounts_empty.so"
+        self.empty = self.build / "bench" / "libempty.so"
         for file in (self.library, self.empty):
             if not pathlib.Path(file).exists():
                 sys.exit(f"{file} is not there: build first")

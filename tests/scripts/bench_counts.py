@@ -117,12 +117,12 @@ def check_table(folder):
         runs = list(csv.DictReader(stream))
     assert len(runs) == 9, runs
     for run in runs:
-        assert int(run["minor_faults"]) > 0, run
+        assert float(run["minor_faults"]) > 0, run
         if run["row"].startswith("redis"):
             assert run["mmap_calls"] == "", run
         else:
-            assert int(run["mmap_calls"]) > 5 and int(run["instructions"]) > 1e5, run
-            assert int(run["madvise_calls"]) >= (run["allocator"] == "libhak"), run
+            assert float(run["mmap_calls"]) > 5 and float(run["instructions"]) > 1e5, run
+            assert float(run["madvise_calls"]) >= (run["allocator"] == "libhak"), run
             assert float(run["longest_call_seconds"]) > 0, run
 
 

@@ -112,7 +112,7 @@ said "^tree: time of the whole process, runs: 2"
 said "^  glibc +0?\.?[0-9.]+ m?s .* [67][0-9]\.[0-9] "
 said "^words: "
 said "^  glibc +time .* rows: 2"
-[ "$(grep -Ec '^(tree|words),libhak,[01],' "$scratch/runs.csv")" -eq 4 ] ||
+[ "$(grep -Ec '^(tree|words),libhak,[0-9a-f]{16},[01],' "$scratch/runs.csv")" -eq 4 ] ||
 	complain "the CSV has not four runs of libhak"
 
 printf 'crash ./crash\nstatus ./status\nown ./own\n' >"$list"
