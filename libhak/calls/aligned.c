@@ -9,6 +9,8 @@
 #include "calls/malloc.h"
 #include "base/probe.h"
 #include "base/size_class.h"
+#include "heap/magazine.h"
+#include "heap/thread.h"
 
 #include <errno.h>
 
@@ -42,14 +44,12 @@ static void *take_aligned(size_t alignment, size_t size)
 	return hak_malloc_large(size, alignment, &zeroed);
 }
 
-HAK_EXPORT int hak_posix_memalign(void **block, size_t alignment, size_t size)
+/* It says by what it returns what others say by errno, and leaves that alone. */
+static HAK_NOINLINE int memalign_slowly(void **block, size_t alignment, size_t size)
 {
 	int saved_errno = errno;
-	void *taken;
+	void *taken = take_aligned(alignment, size);
 
-	if (!is_power_of_two(alignment) || alignment % sizeof(void *) != 0)
-		return EINVAL;
-	taken = take_aligned(alignment, size);
 	if (hak_unlikely(taken == NULL)) {
 		errno = saved_errno;
 		return ENOMEM;
@@ -99,6 +99,22 @@ HAK_EXPORT void *hak_pvalloc(size_t size)
 	/* No bytes at all are rounded up to a page as well: the block must be usable as one. */
 	size = size == 0 ? page_bytes : (size + page_bytes - 1) & ~(page_bytes - 1);
 	return take_aligned(page_bytes, size);
+}
+
+HAK_EXPORT int hak_posix_memalign(void **block, size_t alignment, size_t size)
+{
+	void *taken = NULL;
+
+	if (hak_unlikely(!is_power_of_two(alignment) || alignment < sizeof(void *)))
+		return EINVAL;
+	if (hak_likely(alignment <= HAK_UNIT_BYTES && size <= HAK_SMALL_BYTES_MAX))
+		taken = hak_magazine_pop(hak_aligned_class(size, alignment));
+	if (hak_unlikely(taken == NULL))
+		return memalign_slowly(block, alignment, size);
+	if (hak_unlikely(hak_magazine_is_to_look()))
+		hak_thread_look();
+	*block = taken;
+	return 0;
 }
 
 HAK_NAME(posix_memalign, hak_posix_memalign);

@@ -82,9 +82,17 @@ int madvise(void *start, size_t bytes, int advice)
 
 void *mremap(void *start, size_t old_bytes, size_t new_bytes, int flags, ...)
 {
+	va_list rest;
+	void *place = NULL;
+
+	if ((flags & MREMAP_FIXED) != 0) {
+		va_start(rest, flags);
+		place = va_arg(rest, void *);
+		va_end(rest);
+	}
 	if (fails("mremap"))
 		return MAP_FAILED;
-	return (void *)syscall(SYS_mremap, start, old_bytes, new_bytes, flags, NULL);
+	return (void *)syscall(SYS_mremap, start, old_bytes, new_bytes, flags, place);
 }
 
 static void expect(bool condition, int line, const char *words)

@@ -84,17 +84,27 @@ int madvise(void *start, size_t bytes, int advice)
 	return (int)syscall(SYS_madvise, start, bytes, advice);
 }
 
-/* To a place of our choice, since the kernel's would be aligned to its own pages. */
+/* To a place of our choice, where the caller has none: the kernel's would be aligned to its own
+ * pages. */
 void *mremap(void *start, size_t old_bytes, size_t new_bytes, int flags, ...)
 {
-	STRESS_CHECK(is_whole(start, old_bytes) && is_whole(NULL, new_bytes));
-	STRESS_CHECK(flags == MREMAP_MAYMOVE);
-	void *place = (void *)syscall(SYS_mremap, start, old_bytes, new_bytes, 0);
+	void *place;
+	va_list rest;
 
-	if (place != MAP_FAILED)
-		return place;
-	place = mmap(NULL, new_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	STRESS_CHECK(place != MAP_FAILED);
+	STRESS_CHECK(is_whole(start, old_bytes) && is_whole(NULL, new_bytes));
+	STRESS_CHECK((flags & ~MREMAP_FIXED) == MREMAP_MAYMOVE);
+	if ((flags & MREMAP_FIXED) != 0) {
+		va_start(rest, flags);
+		place = va_arg(rest, void *);
+		va_end(rest);
+		STRESS_CHECK(is_whole(place, new_bytes));
+	} else {
+		place = (void *)syscall(SYS_mremap, start, old_bytes, new_bytes, 0);
+		if (place != MAP_FAILED)
+			return place;
+		place = mmap(NULL, new_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		STRESS_CHECK(place != MAP_FAILED);
+	}
 	return (void *)syscall(SYS_mremap, start, old_bytes, new_bytes,
 			       MREMAP_MAYMOVE | MREMAP_FIXED, place);
 }
