@@ -112,11 +112,22 @@ static HAK_NOINLINE void *malloc_larger(size_t size)
 	return hak_malloc_large(size, 1, &zeroed);
 }
 
+/* By the size alone, so that the fast path needs to keep nothing else. */
+static HAK_NOINLINE void *refill_tiny(size_t size)
+{
+	return refill(hak_size_class_of_tiny(size), size);
+}
+
 HAK_EXPORT HAK_HOT void *hak_malloc(size_t size)
 {
+	void *block;
+
 	if (hak_unlikely(size > HAK_TABLE_BYTES_MAX))
 		return malloc_larger(size);
-	return take_small(hak_size_class_of_tiny(size), size);
+	block = hak_magazine_pop(hak_size_class_of_tiny(size));
+	if (hak_unlikely(block == NULL))
+		return refill_tiny(size);
+	return hak_likely(!hak_magazine_is_to_look()) ? block : look(block);
 }
 
 size_t hak_malloc_product(size_t count, size_t size)

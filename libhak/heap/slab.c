@@ -396,39 +396,18 @@ static void prefetch(const void *block)
 	__builtin_prefetch(hak_control_slab(hak_region_unit(block)), 1);
 }
 
-/* Blocks of one slab on their way back: those of one word go with one operation, and all with one
- * add. */
+/* Where blocks of one slab lie, and a bit for each that is on its way back: those of one word go
+ * with one operation, and all with one add. */
 struct batch {
 	uint32_t unit; /* the slab's first */
 	char *start;
-	size_t bytes;	  /* from there on that blocks begin at */
-	unsigned count;	  /* of blocks */
-	unsigned touched; /* a bit for each word that is not 0 */
+	size_t bytes; /* from there on that blocks begin at */
 	uint64_t masks[HAK_SLAB_WORDS];
 };
-
-static_assert(HAK_SLAB_WORDS <= 32, "a bit for each word");
 
 static bool is_in(const struct batch *batch, const void *block)
 {
 	return (size_t)((const char *)block - batch->start) < batch->bytes;
-}
-
-/* Returns how many of the slab's blocks went back. */
-static unsigned end_slab(struct batch *batch, unsigned class_idx)
-{
-	unsigned given = batch->count;
-
-	for (; batch->touched != 0; batch->touched &= batch->touched - 1) {
-		unsigned word = (unsigned)__builtin_ctz(batch->touched);
-
-		given -= give_word(class_idx, batch->unit, word, batch->masks[word]);
-		batch->masks[word] = 0;
-	}
-	batch->count = 0;
-	if (given != 0)
-		add(batch->unit, given);
-	return given;
 }
 
 /* From here on the batch is of this block's slab. False: it is in none. */
@@ -437,18 +416,16 @@ static bool begin_slab(struct batch *batch, unsigned class_idx, const void *bloc
 	uint32_t unit = find(class_idx, block, "free");
 	const struct hak_size_class *size_class = &hak_size_classes[class_idx];
 
-	if (hak_unlikely(unit == HAK_POOL_NONE)) {
-		batch->bytes = 0;
+	if (hak_unlikely(unit == HAK_POOL_NONE))
 		return false;
-	}
 	batch->unit = unit;
 	batch->start = hak_region_address(unit);
 	batch->bytes = (size_t)size_class->block_count * size_class->block_bytes;
 	return true;
 }
 
-/* A block of the batch's slab that comes alone, as in a heap that dies in random order: no batch.
- * Returns how many went back. */
+/* A block that comes alone of its slab, as in a heap that dies in random order. Returns how many
+ * went back. */
 static unsigned give_alone(const struct batch *batch, unsigned class_idx, const void *block)
 {
 	unsigned index = hak_size_class_index(class_idx,
@@ -461,51 +438,73 @@ static unsigned give_alone(const struct batch *batch, unsigned class_idx, const 
 	return 1;
 }
 
-/* A block of the batch's slab. */
-static void add_block(struct batch *batch, unsigned class_idx, const void *block)
+/* Gives what is in the masks, `count` blocks. Returns how many went back. */
+static unsigned give_masks(struct batch *batch, unsigned class_idx, unsigned count)
 {
-	size_t offset = (size_t)((const char *)block - batch->start);
-	unsigned index = hak_size_class_index(class_idx, offset);
-	unsigned word = index / HAK_WORD_BITS;
-	uint64_t bit = (uint64_t)1 << index % HAK_WORD_BITS;
+	for (unsigned word = 0; word < word_count(class_idx); word++) {
+		uint64_t mask = batch->masks[word];
 
-	if (hak_unlikely(index * (size_t)hak_size_classes[class_idx].block_bytes != offset)) {
-		report(HAK_MISUSE_INTERIOR, class_idx, block, "free");
-		return;
+		if (mask == 0)
+			continue;
+		count -= give_word(class_idx, batch->unit, word, mask);
+		batch->masks[word] = 0;
 	}
-	if (hak_unlikely((batch->masks[word] & bit) != 0)) {
-		report(HAK_MISUSE_DOUBLE_FREE, class_idx, block, "free");
-		return;
+	if (count != 0)
+		add(batch->unit, count);
+	return count;
+}
+
+/* All blocks from the first on that are in the batch's slab. Returns how many that are, and adds to
+ * *given how many of them went back. */
+static unsigned give_several(struct batch *batch, unsigned class_idx, void *const *blocks,
+			     unsigned count, unsigned *given)
+{
+	size_t block_bytes = hak_size_classes[class_idx].block_bytes;
+	const char *start = batch->start;
+	size_t bytes = batch->bytes;
+	unsigned misused = 0, i;
+
+	for (i = 0; i < count; i++) {
+		size_t offset = (size_t)((const char *)blocks[i] - start);
+
+		if (offset >= bytes)
+			break;
+		unsigned index = hak_size_class_index(class_idx, offset);
+		uint64_t bit = (uint64_t)1 << index % HAK_WORD_BITS;
+		uint64_t mask = batch->masks[index / HAK_WORD_BITS];
+
+		if (hak_likely(index * block_bytes == offset && (mask & bit) == 0)) {
+			batch->masks[index / HAK_WORD_BITS] = mask | bit;
+			continue;
+		}
+		report(index * block_bytes != offset ? HAK_MISUSE_INTERIOR : HAK_MISUSE_DOUBLE_FREE,
+		       class_idx, blocks[i], "free");
+		misused++;
 	}
-	batch->masks[word] |= bit;
-	batch->touched |= 1u << word;
-	batch->count++;
+	*given += give_masks(batch, class_idx, i - misused);
+	return i;
 }
 
 void hak_slab_give(unsigned class_idx, void *const *blocks, unsigned count)
 {
 	struct batch batch = {.bytes = 0};
-	unsigned given = 0;
+	unsigned given = 0, i = 0;
 
-	for (unsigned i = 0; i < count && i < PREFETCH_AHEAD; i++)
-		prefetch(blocks[i]);
+	for (unsigned j = 0; j < count && j < PREFETCH_AHEAD; j++)
+		prefetch(blocks[j]);
 	hak_tally_add_taken(class_idx, -(int64_t)count);
-	for (unsigned i = 0; i < count; i++) {
-		if (i + PREFETCH_AHEAD < count && !is_in(&batch, blocks[i + PREFETCH_AHEAD]))
-			prefetch(blocks[i + PREFETCH_AHEAD]);
-		if (!is_in(&batch, blocks[i])) {
-			if (batch.count != 0)
-				given += end_slab(&batch, class_idx);
-			if (hak_unlikely(!begin_slab(&batch, class_idx, blocks[i])))
-				continue;
-			if (i + 1 == count || !is_in(&batch, blocks[i + 1])) {
-				given += give_alone(&batch, class_idx, blocks[i]);
-				continue;
-			}
+	while (i < count) {
+		if (hak_unlikely(!begin_slab(&batch, class_idx, blocks[i]))) {
+			i++;
+		} else if (i + 1 == count || !is_in(&batch, blocks[i + 1])) {
+			given += give_alone(&batch, class_idx, blocks[i]);
+			i++;
+		} else {
+			i += give_several(&batch, class_idx, blocks + i, count - i, &given);
 		}
-		add_block(&batch, class_idx, blocks[i]);
+		if (i - 1 + PREFETCH_AHEAD < count)
+			prefetch(blocks[i - 1 + PREFETCH_AHEAD]);
 	}
-	given += end_slab(&batch, class_idx);
 	/* What was misuse is leaked, or was free already. */
 	if (hak_unlikely(given != count))
 		hak_tally_add_taken(class_idx, (int64_t)(count - given));
