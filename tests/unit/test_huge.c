@@ -272,7 +272,7 @@ static void no_page_has_two_owners(void **state)
 	bool zeroed;
 
 	(void)state;
-	for (uint64_t i = 1; i <= 2000; i++) {
+	for (uint64_t i = 1; i <= 800; i++) {
 		random = random * 6364136223846793005ull + 1442695040888963407ull;
 		size_t slot = (random >> 60) & 7;
 		size_t bytes = (2 + (random >> 40) % 24) * (MIB / 2) + MIB;
