@@ -5,13 +5,14 @@
 #include <stdlib.h>
 #include <time.h>
 
+#define BLOCK_BYTES_MIN 16u
+#define BLOCK_BYTES_MAX 4096u
 #define LIGHT_STEP_NS 10000000L
 
 static size_t draw_size(uint64_t *random)
 {
-	return BULK_BLOCK_BYTES_MIN +
-	       measure_scale((uint32_t)measure_random(random),
-			     BULK_BLOCK_BYTES_MAX - BULK_BLOCK_BYTES_MIN + 1);
+	return BLOCK_BYTES_MIN + measure_scale((uint32_t)measure_random(random),
+					       BLOCK_BYTES_MAX - BLOCK_BYTES_MIN + 1);
 }
 
 struct bulk bulk_plan(uint64_t byte_count, uint64_t seed)

@@ -1,15 +1,13 @@
 /* bulk.h - a large heap of small blocks for a moment, which is mostly freed and then hardly used.
  *
- * What burst.c and purge.c both do to a heap. Sizes and draws follow from the seed alone.
+ * What burst.c and purge.c both do to a heap: blocks of 16 to 4,096 bytes, whose sizes and draws
+ * follow from the seed alone.
  */
 #ifndef BENCH_BULK_H
 #define BENCH_BULK_H
 
 #include <stddef.h>
 #include <stdint.h>
-
-#define BULK_BLOCK_BYTES_MIN 16u
-#define BULK_BLOCK_BYTES_MAX 4096u
 
 struct bulk_slot {
 	char *block; /* NULL: freed */
