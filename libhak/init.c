@@ -52,13 +52,9 @@ HAK_EXPORT int hak_set_setting(const char *name, const char *value)
  * at it. */
 #define LOOK_EVERY 16
 
-static void slow_passed(bool must_look)
+/* Out of line: what it needs of the stack is not to be made room for on each slow path. */
+static HAK_NOINLINE void look_around(void)
 {
-	static __thread uint8_t passed_count;
-
-	if ((++passed_count % LOOK_EVERY != 0 && !must_look && !hak_telemetry_is_urgent()) ||
-	    hak_forward.is_on)
-		return;
 	uint64_t now_ns = hak_os_now_ns();
 
 	hak_lazyfree_if_due(now_ns);
@@ -67,6 +63,16 @@ static void slow_passed(bool must_look)
 	hak_limit_look(now_ns);
 	hak_telemetry_if_due(now_ns);
 	hak_thread_looked(now_ns, hak_purge_is_pending() || hak_sweep_is_pending());
+}
+
+static void slow_passed(bool must_look)
+{
+	static __thread uint8_t passed_count;
+
+	if ((++passed_count % LOOK_EVERY == 0 || must_look || hak_telemetry_is_urgent() ||
+	     hak_lazyfree_is_urgent()) &&
+	    !hak_forward.is_on)
+		look_around();
 }
 
 /* Defined here, so that a static link that takes malloc takes this file with its constructor

@@ -3,7 +3,9 @@
 #include "base/os.h"
 #include "base/settings.h"
 #include "govern/purge.h"
+#include "heap/depot.h"
 #include "heap/hole.h"
+#include "heap/huge_cache.h"
 #include "heap/pool.h"
 #include "heap/region.h"
 #include "heap/tally.h"
@@ -15,15 +17,30 @@
 #define UNITS(bytes) ((uint32_t)((bytes) >> HAK_UNIT_SHIFT))
 
 /* Free memory that is left without marks: so much at least, more where the heap breathes. */
-#define LIMIT_BYTES_MIN (16 * MIB)
+#define LIMIT_BYTES_MIN MIB
 
-/* One slow path marks so much, or looks at so many units for holes. */
-#define BATCH_BYTES (4 * MIB)
+/* One slow path marks so much of units, most of them in long rows, or so much in holes, or looks at
+ * so many units for those. */
+#define BATCH_BYTES (16 * MIB)
+#define BATCH_HOLE_BYTES (4 * MIB)
 #define BATCH_UNITS 4096
 
-/* Holes are looked for whenever threads have freed so much more than they took: the limit, or this
- * share of the heap where that is more. */
-#define HOLES_SHARE 16
+/* A look at the whole heap each time that threads have freed this share of what was in use at the
+ * last one: each finds fewer blocks in use, and more in a row between them. */
+#define FREED_SHARE 2
+
+/* Single pages are a call each, and most of them have free neighbours soon: they are left until
+ * less than this share of the heap is in use. */
+#define SCARCE_SHARE 8
+
+/* Smaller heaps are not worth the walk, as they are not worth a daemon's (attach.c). */
+#define HEAP_BYTES_MIN (8 * MIB)
+
+/* How finely a thread tells what it frees. */
+#define GRAIN_SHIFT 17
+
+/* Taken again within this time, a mark was in vain. */
+#define SOON_NS 1000000000ull
 
 /* What the heap reused long ago is forgotten by halves. */
 #define EASE_NS 8000000000ull
@@ -36,15 +53,20 @@ static _Atomic uint64_t resume_ns;
 static _Atomic bool is_marking;
 static _Atomic uint32_t limit_units = UNITS(LIMIT_BYTES_MIN);
 static _Atomic uint32_t stuck_units; /* free units that cannot be marked, at the last count */
-static _Atomic int64_t freed_bytes;  /* since holes were last looked for */
+static _Atomic int64_t freed_bytes;  /* since the heap was last looked at */
+static _Atomic uint64_t used_bytes;  /* in use or cached, when it was */
+static _Atomic uint64_t age_due_ns = UINT64_MAX; /* when the last marks will be old */
 
 /* Of whoever is busy. */
 static struct {
 	uint32_t next_superslab; /* those below it are to be looked at yet */
 	uint32_t next_unit;	 /* for holes; those behind it */
+	unsigned hole_pages_min; /* that are worth a call */
 	bool has_holes;		 /* they are to be looked at, too */
 	uint64_t marked_bytes;	 /* since reuse was last judged */
-	int64_t reused_bytes;	 /* what the tallies said then */
+	int64_t reused_bytes;	 /* what the tallies said when it was judged */
+	uint64_t old_bytes;	 /* old marks, as far as they are there yet */
+	uint64_t stamped_ns;	 /* when cached mappings were last stamped */
 	uint64_t eased_ns;
 } pass;
 
@@ -58,43 +80,88 @@ static uint32_t target_units(uint32_t limit)
 	return atomic_load_explicit(&stuck_units, memory_order_relaxed) + limit;
 }
 
-/* What this thread has freed more than taken since it last said so is added to what all have. */
-static bool has_freed(void)
-{
-	static __thread int16_t told_mib; /* of the sum's lower bits */
-	int16_t mib = (int16_t)(hak_tally_moved() / (int64_t)MIB);
-	int64_t least = (int64_t)(hak_region_open_bytes() / HOLES_SHARE);
-	int64_t freed;
+/* What this thread had freed more than taken when it last said so, in grains, of which the lower
+ * bits are enough. */
+static __thread int16_t told_grains;
 
-	if (mib == told_mib)
-		return false;
-	freed = (int64_t)(int16_t)(told_mib - mib) * (int64_t)MIB;
+static int16_t grains_freed(void)
+{
+	return (int16_t)(told_grains - (int16_t)(hak_tally_moved_in_region() >> GRAIN_SHIFT));
+}
+
+bool hak_lazyfree_is_urgent(void)
+{
+	return grains_freed() > 1 || atomic_load_explicit(&is_marking, memory_order_relaxed);
+}
+
+/* Adds what this thread has freed to what all have. */
+static void tell_freed(void)
+{
+	int16_t grains = grains_freed();
+	int64_t freed = grains * ((int64_t)1 << GRAIN_SHIFT);
+
+	if (grains == 0)
+		return;
+	told_grains = (int16_t)(told_grains - grains);
 	freed += atomic_fetch_add_explicit(&freed_bytes, freed, memory_order_relaxed);
-	told_mib = mib;
 	/* A heap that grows has nothing to make up for. */
 	if (freed < 0)
 		atomic_store_explicit(&freed_bytes, 0, memory_order_relaxed);
-	if (least < (int64_t)limit_now() << HAK_UNIT_SHIFT)
-		least = (int64_t)limit_now() << HAK_UNIT_SHIFT;
-	return freed >= least;
 }
 
-/* Where half of what was marked has been taken again since, twice as much more is left alone from
- * now on: a heap that breathes pays for its first breath. */
+/* Much of what was in use at the last look has been freed since. */
+static bool has_freed_much(void)
+{
+	int64_t least = (int64_t)limit_now() << HAK_UNIT_SHIFT;
+	int64_t share = (int64_t)(atomic_load_explicit(&used_bytes, memory_order_relaxed) /
+				  FREED_SHARE);
+
+	return atomic_load_explicit(&freed_bytes, memory_order_relaxed) >=
+	       (share > least ? share : least);
+}
+
+static uint64_t marks_now(const struct hak_tally_sums *sums)
+{
+	struct hak_pool_counts pool;
+
+	hak_pool_count(&pool);
+	return hak_tally_not_negative(sums->lazy_bytes) + (pool.lazy_unit_count << HAK_UNIT_SHIFT);
+}
+
+/* Where half of what was marked has soon been taken again, so much more is left alone from now on:
+ * a heap that breathes pays for its first breath. Which marks were taken is not known: the old
+ * ones count first. */
 static void judge_reuse(uint64_t now_ns)
 {
 	struct hak_tally_sums sums;
-	uint64_t reused;
 
 	(void)hak_thread_tally(&sums);
-	reused = (uint64_t)(sums.reused_bytes - pass.reused_bytes);
+	uint64_t reused = (uint64_t)(sums.reused_bytes - pass.reused_bytes);
+	uint64_t old = reused < pass.old_bytes ? reused : pass.old_bytes;
+
+	pass.old_bytes -= old;
+	reused -= old;
 	if (reused > pass.marked_bytes / 2 && limit_now() < UNITS(hak_region_open_bytes())) {
-		atomic_store_explicit(&limit_units, limit_now() + 2 * UNITS(reused),
+		atomic_store_explicit(&limit_units, limit_now() + UNITS(reused + reused / 4),
 				      memory_order_relaxed);
 		pass.eased_ns = now_ns;
 	}
 	pass.reused_bytes = sums.reused_bytes;
 	pass.marked_bytes = 0;
+}
+
+/* What has stayed marked so long is old: a program that was idle meanwhile needs its memory again,
+ * and has had it back in between. Who asks is the first after that, so what was reused until now
+ * was reused late. */
+static void let_age(void)
+{
+	struct hak_tally_sums sums;
+
+	(void)hak_thread_tally(&sums);
+	pass.reused_bytes = sums.reused_bytes;
+	pass.marked_bytes = 0;
+	pass.old_bytes = marks_now(&sums);
+	atomic_store_explicit(&age_due_ns, UINT64_MAX, memory_order_relaxed);
 }
 
 static void ease(uint64_t now_ns)
@@ -110,14 +177,44 @@ static void ease(uint64_t now_ns)
 	atomic_store_explicit(&limit_units, limit, memory_order_relaxed);
 }
 
-static void begin(bool has_holes, uint64_t now_ns)
+/* What is only kept at hand holds on to pages and slabs that are free but for that: a few blocks
+ * each. Mappings that were cached already at the last look go as well. */
+static void let_go(uint64_t now_ns)
+{
+	hak_pool_note_away(true);
+	hak_thread_shed();
+	hak_depot_drain();
+	hak_pool_note_away(false);
+	(void)hak_huge_cache_purge(pass.stamped_ns);
+	hak_huge_cache_stamp(now_ns);
+	pass.stamped_ns = now_ns;
+}
+
+static void begin_holes(uint64_t now_ns)
+{
+	struct hak_tally_sums sums;
+
+	let_go(now_ns);
+	(void)hak_thread_tally(&sums);
+	uint64_t used = hak_tally_taken_bytes(&sums) +
+			(hak_tally_not_negative(sums.run_units) << HAK_UNIT_SHIFT);
+
+	atomic_store_explicit(&used_bytes, used, memory_order_relaxed);
+	atomic_store_explicit(&freed_bytes, 0, memory_order_relaxed);
+	pass.next_unit = 0;
+	pass.hole_pages_min = used < hak_region_open_bytes() / SCARCE_SHARE
+				      ? 1
+				      : (unsigned)(HAK_UNIT_BYTES / hak_os_page_bytes());
+}
+
+static void begin(uint64_t now_ns)
 {
 	judge_reuse(now_ns);
 	pass.next_superslab = UINT32_MAX;
-	pass.next_unit = 0;
-	pass.has_holes = has_holes;
-	if (has_holes)
-		atomic_store_explicit(&freed_bytes, 0, memory_order_relaxed);
+	/* Asked after the judgement, which may have raised the limit. */
+	pass.has_holes = has_freed_much();
+	if (pass.has_holes)
+		begin_holes(now_ns);
 	atomic_store_explicit(&is_marking, true, memory_order_relaxed);
 }
 
@@ -148,8 +245,8 @@ static bool mark_holes(void)
 	if (!pass.has_holes || pass.next_unit >= end)
 		return false;
 	hak_pool_note_away(true);
-	while (pass.next_unit < stop && bytes < BATCH_BYTES)
-		bytes += hak_hole_mark(&pass.next_unit);
+	while (pass.next_unit < stop && bytes < BATCH_HOLE_BYTES)
+		bytes += hak_hole_mark(&pass.next_unit, pass.hole_pages_min);
 	hak_pool_note_away(false);
 	pass.marked_bytes += bytes;
 	return pass.next_unit < end;
@@ -179,25 +276,36 @@ static void mark(uint64_t now_ns)
 		atomic_store_explicit(&resume_ns, now_ns + REFUSED_PAUSE_NS, memory_order_relaxed);
 		more = false;
 	}
+	if (pass.marked_bytes != 0)
+		atomic_store_explicit(&age_due_ns, now_ns + SOON_NS, memory_order_relaxed);
 	atomic_store_explicit(&is_marking, more, memory_order_relaxed);
+}
+
+static bool is_old(uint64_t now_ns)
+{
+	return now_ns >= atomic_load_explicit(&age_due_ns, memory_order_relaxed);
+}
+
+static bool is_due(uint64_t now_ns)
+{
+	return hak_settings.lazyfree && hak_region_open_bytes() >= HEAP_BYTES_MIN &&
+	       now_ns >= atomic_load_explicit(&resume_ns, memory_order_relaxed) &&
+	       (has_much_unmarked() || has_freed_much() || is_old(now_ns) ||
+		atomic_load_explicit(&is_marking, memory_order_relaxed));
 }
 
 void hak_lazyfree_if_due(uint64_t now_ns)
 {
-	bool has_holes;
-
-	if (!hak_settings.lazyfree)
-		return;
-	has_holes = has_freed();
+	/* In any case, since hak_lazyfree_is_urgent() asks for what was not told. */
+	tell_freed();
 	/* acquire, and release below: hand the state from one thread to the next */
-	if ((!has_much_unmarked() && !has_holes &&
-	     !atomic_load_explicit(&is_marking, memory_order_relaxed)) ||
-	    now_ns < atomic_load_explicit(&resume_ns, memory_order_relaxed) ||
-	    atomic_exchange_explicit(&is_busy, true, memory_order_acquire))
+	if (!is_due(now_ns) || atomic_exchange_explicit(&is_busy, true, memory_order_acquire))
 		return;
+	if (is_old(now_ns))
+		let_age();
 	ease(now_ns);
 	if (!atomic_load_explicit(&is_marking, memory_order_relaxed))
-		begin(has_holes, now_ns);
+		begin(now_ns);
 	mark(now_ns);
 	atomic_store_explicit(&is_busy, false, memory_order_release);
 }

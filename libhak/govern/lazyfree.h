@@ -2,10 +2,15 @@
  *
  * Marked memory is the program's to take again, at the cost of a fault less than fresh memory
  * costs, and the kernel's to take as soon as it needs some, whatever the program does: it may be
- * idle, or stopped. Marks cost the more the shorter their rows are. So they are set once free units
- * without one have accumulated, on rows of a unit and more, and those that the pool will need last
- * come first; and where most of what was marked is taken again soon, the heap breathes and more of
- * it is left alone.
+ * idle, or stopped. It may be so after any free, and does not come back to us then; so what is
+ * freed is marked as it accumulates, in two ways. Free units are, as soon as there are some, those
+ * that the pool will need last first. And each time that half of what was in use has been freed,
+ * magazines and depots are emptied, for a single cached block keeps its slab from the pool, and all
+ * slabs are looked at for holes: long ones first, single pages once little is in use.
+ *
+ * Where most of what was marked is taken again within a second, the heap breathes, and so much more
+ * of it is left alone. What is taken later than that was well given: it was others' to use in
+ * between.
  *
  * Memory that a process on the other side of a fork may hold as well is left alone: the kernel
  * ignores the mark there. Where the kernel refuses, since memory is locked, nothing is marked for a
@@ -18,6 +23,10 @@
 #define HAK_GOVERN_LAZYFREE_H
 
 #include "base/config.h"
+
+/* True where the look at the clock cannot wait: this thread has freed much, or a look at the heap
+ * is under way. */
+bool hak_lazyfree_is_urgent(void);
 
 /* Called on the way out of slow paths, not of each: returns at once unless there is much to mark,
  * and takes a millisecond at most. */

@@ -72,10 +72,9 @@ static size_t return_holes(struct hak_slab *slab, uint32_t unit, uint64_t holes)
 	return hak_advice_note_returned(slab, pages);
 }
 
-/* Rows of a unit's length and more: short ones cost the kernel as much and bring less. */
-static uint64_t long_rows(uint64_t pages)
+/* Rows of so many pages and more. */
+static uint64_t long_rows(uint64_t pages, unsigned least)
 {
-	unsigned least = (unsigned)(HAK_UNIT_BYTES / hak_os_page_bytes());
 	uint64_t starts = hak_bitmap_run_starts(pages, least), rows = 0;
 
 	for (unsigned i = 0; i < least; i++)
@@ -83,9 +82,9 @@ static uint64_t long_rows(uint64_t pages)
 	return rows;
 }
 
-static size_t mark_holes(struct hak_slab *slab, uint32_t unit, uint64_t holes)
+static size_t mark_holes(struct hak_slab *slab, uint32_t unit, uint64_t holes, unsigned pages_min)
 {
-	uint64_t wanted = long_rows(holes & ~hak_advice_settled(slab));
+	uint64_t wanted = long_rows(holes & ~hak_advice_settled(slab), pages_min);
 	uint64_t pages = advise(hak_region_address(unit), wanted, hak_os_mark_lazy);
 
 	return hak_advice_note_lazy(slab, pages);
@@ -93,8 +92,9 @@ static size_t mark_holes(struct hak_slab *slab, uint32_t unit, uint64_t holes)
 
 /* Where marks would find little: slabs in use, those that a fork's other side may hold as well, and
  * those whose free blocks are few or marked already. */
-static bool is_worth_marking(struct hak_slab *slab, uint64_t control)
+static bool is_worth_marking(struct hak_slab *slab, uint64_t control, unsigned pages_min)
 {
+	size_t least_bytes = pages_min * hak_os_page_bytes();
 	const struct hak_size_class *size_class = &hak_size_classes[hak_control_class(control)];
 	size_t free_bytes = hak_control_count(control) * (size_t)size_class->block_bytes;
 	size_t slab_bytes = (size_t)size_class->unit_count << HAK_UNIT_SHIFT;
@@ -102,13 +102,15 @@ static bool is_worth_marking(struct hak_slab *slab, uint64_t control)
 	uint64_t settled = hak_advice_settled(slab) & hak_bitmap_mask(0, page_count);
 	size_t settled_bytes = (size_t)__builtin_popcountl(settled) * hak_os_page_bytes();
 
-	return (control & HAK_CONTROL_LEASED) == 0 && free_bytes >= HAK_UNIT_BYTES + settled_bytes;
+	return (control & HAK_CONTROL_LEASED) == 0 && free_bytes >= least_bytes + settled_bytes;
 }
 
-/* Claims what is free in the slab at *unit, advises its holes, gives the blocks back and moves
- * *unit behind it; past one unit where no slab begins there. */
-static size_t visit(uint32_t *unit, bool returns)
+/* Claims what is free in the slab at *unit, returns its holes, or marks those of pages_min pages
+ * and more where that is not 0, gives the blocks back and moves *unit behind it; past one unit
+ * where no slab begins there. */
+static size_t visit(uint32_t *unit, unsigned pages_min)
 {
+	bool returns = pages_min == 0;
 	uint32_t first = *unit;
 	struct hak_slab *slab = hak_control_slab(first);
 	uint64_t control = atomic_load_explicit(&slab->control, memory_order_acquire);
@@ -122,23 +124,24 @@ static size_t visit(uint32_t *unit, bool returns)
 		return 0;
 	}
 	*unit += hak_size_classes[class_idx].unit_count;
-	if (!returns && !is_worth_marking(slab, control))
+	if (!returns && !is_worth_marking(slab, control, pages_min))
 		return 0;
 	count = hak_slab_claim_free(first, hak_control_generation(control), claimed);
 	if (count == 0)
 		return 0;
 	holes = holes_of(slab, class_idx, claimed);
-	bytes = returns ? return_holes(slab, first, holes) : mark_holes(slab, first, holes);
+	bytes = returns ? return_holes(slab, first, holes)
+			: mark_holes(slab, first, holes, pages_min);
 	hak_slab_unclaim(first, claimed, count);
 	return bytes;
 }
 
 size_t hak_hole_return(uint32_t *unit)
 {
-	return visit(unit, true);
+	return visit(unit, 0);
 }
 
-size_t hak_hole_mark(uint32_t *unit)
+size_t hak_hole_mark(uint32_t *unit, unsigned pages_min)
 {
-	return visit(unit, false);
+	return visit(unit, pages_min);
 }

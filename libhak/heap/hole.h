@@ -11,11 +11,11 @@
 
 #include "base/config.h"
 
-/* Gives the holes of the slab at *unit to the system, or marks those of a unit's length and more
- * MADV_FREE, and moves *unit behind the slab; past one unit where no slab begins there. Returns
- * bytes. The caller has said so to the pool (hak_pool_note_away): all free blocks of the slab are
- * out of reach for the time of some system calls. */
+/* Gives the holes of the slab at *unit to the system, or marks those of pages_min (1 or more) pages
+ * and more MADV_FREE, and moves *unit behind the slab; past one unit where no slab begins there.
+ * Returns bytes. The caller has said so to the pool (hak_pool_note_away): all free blocks of the
+ * slab are out of reach for the time of some system calls. */
 size_t hak_hole_return(uint32_t *unit);
-size_t hak_hole_mark(uint32_t *unit);
+size_t hak_hole_mark(uint32_t *unit, unsigned pages_min);
 
 #endif

@@ -44,7 +44,7 @@ static void sum_locked(struct shard *shard, uint64_t bytes, uint64_t count)
 	HAK_ASSERT(hak_lock_is_mine(&shard->lock));
 	atomic_store_explicit(&shard->live_bytes, live + bytes, memory_order_relaxed);
 	atomic_store_explicit(&shard->block_count, blocks + count, memory_order_relaxed);
-	hak_tally_add_moved((int64_t)bytes);
+	hak_tally_add_huge((int64_t)bytes);
 }
 
 static void registry_add(struct hak_mapping *mapping)

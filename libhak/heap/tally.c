@@ -5,7 +5,8 @@
 static struct hak_tally shared;
 
 static __thread struct hak_tally *own;
-static __thread int64_t moved_bytes;
+static __thread int64_t moved_bytes; /* in the region */
+static __thread int32_t huge_kib;
 
 void hak_tally_use(struct hak_tally *tally)
 {
@@ -62,12 +63,17 @@ void hak_tally_add_reused(int64_t bytes)
 		add(&tally_now()->reused_bytes, bytes);
 }
 
-void hak_tally_add_moved(int64_t bytes)
+void hak_tally_add_huge(int64_t bytes)
 {
-	moved_bytes += bytes;
+	huge_kib += (int32_t)(bytes / 1024);
 }
 
 int64_t hak_tally_moved(void)
+{
+	return moved_bytes + (int64_t)huge_kib * 1024;
+}
+
+int64_t hak_tally_moved_in_region(void)
 {
 	return moved_bytes;
 }

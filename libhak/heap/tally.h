@@ -53,10 +53,11 @@ void hak_tally_add_returned(int64_t bytes);
 void hak_tally_add_lazy(int64_t bytes);
 void hak_tally_add_reused(int64_t bytes);
 
-/* Bytes that this thread took less those it gave: since its birth. add_moved is for what no other
- * call here counts: huge blocks. */
-void hak_tally_add_moved(int64_t bytes);
+/* Bytes that this thread took less those it gave, since its birth: all, and without huge blocks,
+ * which no other call here counts. */
+void hak_tally_add_huge(int64_t bytes);
 int64_t hak_tally_moved(void);
+int64_t hak_tally_moved_in_region(void);
 
 /* A sum that others add to meanwhile may be below zero for a moment that never was: 0 then. */
 HAK_INLINE uint64_t hak_tally_not_negative(int64_t sum)

@@ -162,6 +162,50 @@ static void marked_holes_go_back(void **state)
 	trim();
 }
 
+/* What a program leaves that frees all it had and stands still: bytes without a mark. */
+static uint64_t unmarked_after(unsigned percent)
+{
+	struct hak_stats stats;
+
+	give(percent);
+	assert_int_equal(hak_stats_get(&stats, sizeof stats), 0);
+	return stats.free_bytes + stats.cached_bytes;
+}
+
+/* With no call after the last free. Without what is kept at hand being let go, a block in a
+ * magazine or depot keeps each slab from the pool. */
+static void the_last_frees_leave_little(void **state)
+{
+	uint64_t unmarked;
+
+	(void)state;
+	trim();
+	take();
+	unmarked = unmarked_after(100);
+	print_message("%llu KiB without a mark\n", (unsigned long long)unmarked >> 10);
+	assert_true(unmarked < 8 * MIB);
+	trim();
+}
+
+/* A heap that has its burst anew after a pause does not breathe: its memory was given away in
+ * between. */
+static void a_pause_is_no_breath(void **state)
+{
+	(void)state;
+	trim();
+	for (int i = 0; i < 3; i++) {
+		uint64_t unmarked;
+
+		take();
+		unmarked = unmarked_after(100);
+		print_message("burst %d: %llu KiB without a mark\n", i,
+			      (unsigned long long)unmarked >> 10);
+		assert_true(unmarked < 8 * MIB);
+		usleep(1100000);
+	}
+	trim();
+}
+
 static uint64_t advice_count(void)
 {
 	struct hak_stats stats;
@@ -304,6 +348,8 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(what_a_fork_shares_is_not_marked),
 	cmocka_unit_test(locked_memory_is_free_memory),
 	cmocka_unit_test(the_setting_turns_it_off),
+	cmocka_unit_test(the_last_frees_leave_little),
+	cmocka_unit_test(a_pause_is_no_breath),
 	cmocka_unit_test(a_heap_that_breathes_is_left_alone),
 };
 
