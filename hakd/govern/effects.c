@@ -47,8 +47,7 @@ static uint64_t idle_ns(const struct client *client, uint64_t now_ns)
 
 static uint64_t refaulted_total(const struct client *client)
 {
-	(void)client;
-	return 0;
+	return client->counted[HAK_METRIC_refaulted_bytes_total];
 }
 
 /* All but what is resident, which costs a file. */
