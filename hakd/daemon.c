@@ -304,7 +304,7 @@ int daemon_init(struct daemon *daemon, const struct daemon_options *options)
 		error = init_servers(daemon);
 	if (error == 0)
 		error = effects_init(&daemon->effects, daemon->base, &daemon->table,
-				     options->is_dry_run);
+				     &options->effects);
 	if (error == 0)
 		error = adopt_sockets(daemon, served);
 	if (error == 0)

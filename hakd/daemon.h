@@ -18,7 +18,7 @@ struct daemon_options {
 	const char *runtime_dir;
 	const char *metrics_socket; /* a path, or NULL: none */
 	uint64_t soft_budget_bytes; /* 0: none */
-	bool is_dry_run;	    /* releases are told of, not carried out */
+	struct effects_options effects;
 };
 
 struct daemon {

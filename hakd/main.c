@@ -22,6 +22,9 @@ static const char usage[] =
 	"  --soft-budget SIZE|N%       above it a process's heap turns frugal: 64M, 1.5G, a part "
 	"of\n"
 	"                              the machine's memory, or 0 for none; default 50%\n"
+	"  --slack SIZE|N%             what all heaps together may keep free, shared by what they "
+	"churn;\n"
+	"                              default 0: no such limit\n"
 	"  --dry-run                   tell which memory would be taken back, and take none\n"
 	"  --log-level LEVEL           error, warning, info (default) or debug\n"
 	"  --help, --version\n";
@@ -38,6 +41,7 @@ enum {
 	OPTION_BUDGET,
 	OPTION_LOG,
 	OPTION_DRY_RUN,
+	OPTION_SLACK,
 	OPTION_VERSION
 };
 
@@ -45,6 +49,7 @@ static const struct option long_options[] = {
 	{"runtime-dir", required_argument, NULL, OPTION_RUNTIME_DIR},
 	{"metrics-socket", required_argument, NULL, OPTION_METRICS},
 	{"soft-budget", required_argument, NULL, OPTION_BUDGET},
+	{"slack", required_argument, NULL, OPTION_SLACK},
 	{"dry-run", no_argument, NULL, OPTION_DRY_RUN},
 	{"log-level", required_argument, NULL, OPTION_LOG},
 	{"help", no_argument, NULL, 'h'},
@@ -77,8 +82,12 @@ static int parse(int count, char **words, struct daemon_options *options, int *l
 				return refuse("--log-level", optarg,
 					      "error, warning, info or debug");
 			break;
+		case OPTION_SLACK:
+			if (!text_parse_bytes(optarg, memory_bytes, &options->effects.slack_bytes))
+				return refuse("--slack", optarg, "a size or a percentage");
+			break;
 		case OPTION_DRY_RUN:
-			options->is_dry_run = true;
+			options->effects.is_dry_run = true;
 			break;
 		case OPTION_VERSION:
 			printf("hakd %d.%d.%d\n", HAK_VERSION_MAJOR, HAK_VERSION_MINOR,

@@ -62,6 +62,7 @@ static struct governor_client describe(const struct effects *effects, const stru
 		.lazyfree_bytes = client->counted[HAK_METRIC_lazyfree_bytes],
 		.resident_bytes = UINT64_MAX,
 		.soft_budget_bytes = client->mailbox.soft_budget_bytes,
+		.slack_target_bytes = client->history.share.target_bytes,
 		.refaulted_bytes_total = refaulted_total(client),
 		.idle_ns = idle_ns(client, now_ns),
 		.level = level_on(effects, client),
@@ -75,7 +76,7 @@ static struct governor_client describe(const struct effects *effects, const stru
  * last release is known only then. */
 static bool is_of_interest(const struct governor_client *client, uint64_t now_ns)
 {
-	if (client->level == LEVEL_NONE && !client->takes_remote)
+	if (client->level == LEVEL_NONE && !client->takes_remote && client->slack_target_bytes == 0)
 		return false;
 	for (enum history_method i = 0; i < HISTORY_METHODS; i++)
 		if (governor_refusal(client, i, now_ns) == NULL)
@@ -84,18 +85,17 @@ static bool is_of_interest(const struct governor_client *client, uint64_t now_ns
 }
 
 /* Room for all clients; false: no memory, and no round then. */
-static bool make_room(struct effects *effects)
+static bool make_room(void **room, size_t *size, size_t needed, size_t item_bytes)
 {
-	size_t needed = effects->table->client_count;
-	struct governor_client *clients;
+	void *larger;
 
-	if (needed <= effects->clients_size)
+	if (needed <= *size)
 		return true;
-	clients = realloc(effects->clients, needed * sizeof *clients);
-	if (clients == NULL)
+	larger = realloc(*room, needed * item_bytes);
+	if (larger == NULL)
 		return false;
-	effects->clients = clients;
-	effects->clients_size = needed;
+	*room = larger;
+	*size = needed;
 	return true;
 }
 
@@ -105,7 +105,9 @@ static void plan(struct effects *effects, uint64_t now_ns)
 	size_t count = 0;
 
 	effects->plan_count = effects->plan_next = 0;
-	if (effects_is_paused(effects, now_ns) || !make_room(effects))
+	if (effects_is_paused(effects, now_ns) ||
+	    !make_room((void **)&effects->clients, &effects->clients_size,
+		       effects->table->client_count, sizeof *effects->clients))
 		return;
 	table_refresh(effects->table, now_ns);
 	HASH_ITER(hh, effects->table->by_pid, client, next)
@@ -312,11 +314,15 @@ static void on_listening(int fd, short what, void *context)
 }
 
 int effects_init(struct effects *effects, struct event_base *base, struct table *table,
-		 bool is_dry_run)
+		 const struct effects_options *options)
 {
 	int error;
 
-	*effects = (struct effects){.table = table, .is_dry_run = is_dry_run};
+	*effects = (struct effects){
+		.table = table,
+		.is_dry_run = options->is_dry_run,
+		.market = {.slack_bytes = options->slack_bytes},
+	};
 	error = pressure_init(&effects->pressure, "/proc/pressure");
 	if (error != 0)
 		return error;
@@ -343,8 +349,10 @@ void effects_deinit(struct effects *effects)
 	if (effects->table != NULL)
 		pressure_deinit(&effects->pressure);
 	free(effects->clients);
+	free(effects->traders);
 	effects->clients = NULL;
-	effects->clients_size = 0;
+	effects->traders = NULL;
+	effects->clients_size = effects->traders_size = 0;
 }
 
 /* Which groups clients are in: of those who are new, and of some again, as processes may move. */
@@ -394,12 +402,42 @@ static uint64_t decay_due_ms(const struct effects *effects, uint64_t now_ns)
 	return found ? soonest_ns / 1000000 + 1 : 0;
 }
 
+/* What is resident may be of any age here: it only keeps the small out. */
+static void trade(struct effects *effects, uint64_t now_ns)
+{
+	struct client *client, *next;
+	size_t count = 0;
+
+	if (effects->market.slack_bytes == 0 ||
+	    !make_room((void **)&effects->traders, &effects->traders_size,
+		       effects->table->client_count, sizeof *effects->traders))
+		return;
+	table_refresh(effects->table, now_ns);
+	HASH_ITER(hh, effects->table->by_pid, client, next)
+	{
+		if (client->memory.resident_bytes < GOVERNOR_SMALL_BYTES &&
+		    client->counted[HAK_METRIC_live_bytes] >= GOVERNOR_SMALL_BYTES)
+			client_read_memory(client, now_ns);
+		effects->traders[count++] = (struct market_client){
+			.share = &client->history.share,
+			.resident_bytes = client->memory.resident_bytes,
+			.refilled_bytes_total = client->counted[HAK_METRIC_refilled_bytes_total],
+			.refaulted_bytes_total = refaulted_total(client),
+		};
+	}
+	if (effects->market_ns != 0)
+		market_tick(&effects->market, effects->traders, count, now_ns,
+			    now_ns - effects->market_ns);
+	effects->market_ns = now_ns;
+}
+
 void effects_tick(struct effects *effects, uint64_t now_ns)
 {
 	uint64_t due_ms;
 
 	place_clients(effects, now_ns);
 	pressure_tick(&effects->pressure, now_ns);
+	trade(effects, now_ns);
 	begin_round(effects, now_ns);
 	due_ms = decay_due_ms(effects, now_ns);
 	if (effects->plan_count == 0 && !effects->step.is_active && due_ms != 0)

@@ -16,6 +16,7 @@
 
 #include "fleet/table.h"
 #include "govern/actions.h"
+#include "govern/market.h"
 #include "govern/pressure.h"
 
 #include <event2/event.h>
@@ -60,6 +61,10 @@ struct effects {
 	struct pressure pressure;
 	struct actions actions;
 	struct effects_remote remote; /* release is NULL: there is none */
+	struct market market;	      /* of no slack: there is none */
+	uint64_t market_ns;	      /* of its last tick */
+	struct market_client *traders;
+	size_t traders_size;
 	bool is_dry_run;
 	uint64_t paused_until_ns; /* 0: not paused */
 	struct event *timer;	  /* the next step, or round */
@@ -73,9 +78,14 @@ struct effects {
 	size_t clients_size;
 };
 
+struct effects_options {
+	bool is_dry_run;
+	uint64_t slack_bytes; /* of the host, for the market; 0: none */
+};
+
 /* 0, -ENOMEM or what pressure_init says. effects_deinit is harmless after either, and twice. */
 int effects_init(struct effects *effects, struct event_base *base, struct table *table,
-		 bool is_dry_run);
+		 const struct effects_options *options);
 void effects_deinit(struct effects *effects);
 
 /* Every 2 s. */

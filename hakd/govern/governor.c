@@ -72,18 +72,40 @@ static uint64_t heap_bytes(const struct governor_client *client)
 		   sum(client->free_bytes, client->lazyfree_bytes));
 }
 
-/* Whether there is a reason to take memory from it now, and which. */
-static bool has_trigger(const struct governor_client *client, enum history_method method,
-			enum governor_trigger *trigger)
+/* What it keeps beyond its share of the market's slack; a little is left to it. */
+static uint64_t excess_bytes(const struct governor_client *client)
 {
-	if (client->level != LEVEL_NONE)
+	uint64_t slack = least(sum(client->cached_bytes,
+				   sum(client->free_bytes, client->lazyfree_bytes)),
+			       client->resident_bytes);
+	uint64_t target = client->slack_target_bytes;
+
+	return target != 0 && slack > target + GOVERNOR_GROWN_BYTES ? slack - target : 0;
+}
+
+/* Whether there is a reason to take memory from it now, which, and how much at most. Who sleeps is
+ * not asked for the sake of a budget. */
+static bool has_trigger(const struct governor_client *client, enum history_method method,
+			enum governor_trigger *trigger, uint64_t *bytes)
+{
+	uint64_t excess = excess_bytes(client);
+	bool is_idle = client->idle_ns >= GOVERNOR_IDLE_NS;
+
+	*bytes = governor_releasable(client, method);
+	if (client->level != LEVEL_NONE) {
 		*trigger = GOVERNOR_PRESSURE;
-	else if (method != HISTORY_REMOTE || client->idle_ns < GOVERNOR_IDLE_NS)
-		return false;
-	else if (client->soft_budget_bytes != 0 && heap_bytes(client) > client->soft_budget_bytes)
+		return true;
+	}
+	if (excess >= GOVERNOR_STEP_BYTES_MIN && (method == HISTORY_REMOTE || !is_idle)) {
 		*trigger = GOVERNOR_BUDGET;
-	else
-		*trigger = GOVERNOR_DECAY;
+		*bytes = least(*bytes, excess);
+		return true;
+	}
+	if (method != HISTORY_REMOTE || !is_idle)
+		return false;
+	*trigger = client->soft_budget_bytes != 0 && heap_bytes(client) > client->soft_budget_bytes
+			   ? GOVERNOR_BUDGET
+			   : GOVERNOR_DECAY;
 	return true;
 }
 
@@ -136,9 +158,8 @@ static bool consider(const struct governor_client *client, uint64_t now_ns,
 		struct candidate by = {.client = client, .method = (enum history_method)i};
 
 		if (governor_refusal(client, by.method, now_ns) != NULL ||
-		    !has_trigger(client, by.method, &by.trigger))
+		    !has_trigger(client, by.method, &by.trigger, &by.left_bytes))
 			continue;
-		by.left_bytes = governor_releasable(client, by.method);
 		if (!found || is_better(&by, candidate))
 			*candidate = by;
 		found = true;

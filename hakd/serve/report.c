@@ -63,9 +63,10 @@ json_t *report_governor_json(const struct effects *effects, uint64_t now_ns)
 	}
 	if (effects_is_paused(effects, now_ns) && effects->paused_until_ns != EFFECTS_UNTIL_RESUMED)
 		resumes = json_real((double)(effects->paused_until_ns - now_ns) / 1e9);
-	return json_pack("{s:b, s:b, s:o, s:b, s:I, s:I}", "dry_run", effects->is_dry_run, "paused",
-			 effects_is_paused(effects, now_ns), "resumes_seconds", resumes,
-			 "remote_reclaim", effects->remote.release != NULL, "release_count",
+	return json_pack("{s:b, s:b, s:o, s:b, s:I, s:I, s:I}", "dry_run", effects->is_dry_run,
+			 "paused", effects_is_paused(effects, now_ns), "resumes_seconds", resumes,
+			 "remote_reclaim", effects->remote.release != NULL, "slack_bytes",
+			 integer(effects->market.slack_bytes), "release_count",
 			 integer(release_count), "released_bytes", integer(released_bytes));
 }
 

@@ -159,6 +159,25 @@ static void without_pressure_only_the_idle_give_and_only_marked_memory(void **st
 	assert_int_equal(plan(&client), 0);
 }
 
+/* The market's share is a budget too: what is above it goes, of those who run as well. */
+static void the_market_takes_what_is_above_the_share(void **state)
+{
+	struct governor_client client = client_of(1, 0, 100);
+
+	(void)state;
+	client.level = LEVEL_NONE;
+	client.slack_target_bytes = 60 * MIB;
+	assert_int_equal(plan(&client), 1);
+	assert_int_equal(actions[0].method, HISTORY_TRIM);
+	assert_int_equal(actions[0].trigger, GOVERNOR_BUDGET);
+	assert_int_equal(actions[0].target_bytes, 40 * MIB);
+	client.idle_ns = GOVERNOR_IDLE_NS;
+	assert_int_equal(plan(&client), 0);
+	client.idle_ns = 0;
+	client.slack_target_bytes = 100 * MIB - GOVERNOR_GROWN_BYTES;
+	assert_int_equal(plan(&client), 0);
+}
+
 static void note(struct governor_client *client, enum history_method method, uint64_t target_mib,
 		 uint64_t released_mib, uint64_t now_ns)
 {
@@ -352,6 +371,7 @@ int main(void)
 		cmocka_unit_test(without_remote_reclaim_marked_memory_is_asked_for),
 		cmocka_unit_test(the_silent_are_asked_last),
 		cmocka_unit_test(without_pressure_only_the_idle_give_and_only_marked_memory),
+		cmocka_unit_test(the_market_takes_what_is_above_the_share),
 		cmocka_unit_test(who_had_nothing_cools_down_and_must_grow),
 		cmocka_unit_test(it_backs_off_where_refaults_follow),
 		cmocka_unit_test(a_dry_run_is_planned_and_ends),
