@@ -10,6 +10,7 @@ import mmap
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -200,6 +201,21 @@ def test_a_pause_ends_by_itself(hakd):
     assert not hakd.status()["governor"]["paused"]
 
 
+def test_more_than_a_share_of_the_slack(daemon, players):
+    """Nothing passes through the one heap, so it may keep the floor. There is no pressure."""
+    daemon.start("--slack", "100M")
+    member = players(None, 300)
+    wait_for(lambda: sum(row["released_bytes"] for row in actions(daemon)) > 290 * MIB)
+    done = actions(daemon)
+    assert {(row["pid"], row["trigger"], row["level"]) for row in done} == {
+        (member, "budget", "none")}
+    assert sum(row["target_bytes"] for row in done) == 296 * MIB
+    time.sleep(2.5)
+    assert len(actions(daemon)) == len(done)
+    assert daemon.status()["governor"]["slack_bytes"] == 100 * MIB
+    assert daemon.spawn("--slack", "much").wait(10) == 2
+
+
 @needs_groups
 def test_who_does_not_answer_is_left_behind(hakd, group, players):
     folder = group(300)
@@ -269,6 +285,15 @@ def test_it_does_not_spin_under_pressure_that_nobody_can_help(hakd, group, playe
     assert len(actions(hakd)) == 1
 
 
+def notifications(daemon):
+    """A socket of a service manager's, and what exports it."""
+    path = daemon.folder.parent / "notify"
+    manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    manager.bind(str(path))
+    manager.settimeout(15)
+    return manager, f"export NOTIFY_SOCKET={path}"
+
+
 def in_namespace(daemon, commands, *options, user=None):
     """Starts hakd where the commands have changed what is mounted."""
     as_user = f"setpriv --reuid {user} --regid {user} --clear-groups " if user else ""
@@ -288,7 +313,9 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0 or not os.path.exists("/proc/p
 @needs_root
 @needs_groups
 def test_a_kernel_that_says_nothing(daemon, group, players):
-    in_namespace(daemon, "mount -t tmpfs none /proc/pressure")
+    manager, export = notifications(daemon)
+    in_namespace(daemon, f"mount -t tmpfs none /proc/pressure && {export}")
+    assert manager.recv(4096).endswith(b", pressure unknown")
     assert daemon.metrics()["hak_pressure_available", ""] == 0
     pressure = daemon.status()["pressure"]
     assert (pressure["source"], pressure["window_seconds"]) == ("none", 0)
@@ -301,8 +328,10 @@ def test_a_kernel_that_says_nothing(daemon, group, players):
 
 @needs_root
 def test_a_kernel_that_allows_no_trigger(daemon):
+    manager, export = notifications(daemon)
     in_namespace(daemon, "mount --bind /proc/pressure /proc/pressure && "
-                         "mount -o remount,ro,bind /proc/pressure")
+                         f"mount -o remount,ro,bind /proc/pressure && {export}", "--dry-run")
+    assert manager.recv(4096).endswith(b", pressure none, by files, dry run")
     assert daemon.metrics()["hak_pressure_available", ""] == 0
     assert daemon.status()["pressure"]["source"] == "polled"
     assert "allows no trigger of memory pressure (Read-only file system)" in daemon.log.read_text()
@@ -322,7 +351,6 @@ class Journal:
     """journald's side of sd_journal_send(3)."""
 
     def __init__(self, folder):
-        import socket
         self.path = folder / "socket"
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind(str(self.path))
