@@ -161,13 +161,26 @@ static void on_departure(evutil_socket_t fd, short what, void *context)
 	table_reap(&daemon->table, clock_now_ns());
 }
 
-/* "12 clients, 345 MiB live, soft budget 11.9 GiB". Without somebody to tell it is not found
- * out. */
+/* "none", or "none, by files" where the kernel does not tell of it, and "unknown" where it has no
+ * such files either. */
+static const char *pressure_words(const struct daemon *daemon, char *words, size_t size)
+{
+	const struct pressure *pressure = &daemon->effects.pressure;
+
+	if (pressure->source == PRESSURE_SOURCE_NONE && pressure_level(pressure) == LEVEL_NONE)
+		return "unknown";
+	snprintf(words, size, "%s%s", level_text(pressure_level(pressure)),
+		 pressure->source == PRESSURE_SOURCE_TRIGGER ? "" : ", by files");
+	return words;
+}
+
+/* "12 clients, 345 MiB live, soft budget 11.9 GiB, pressure none". Without somebody to tell it is
+ * not found out. */
 static void notify_status(struct daemon *daemon, const char *ready)
 {
 	struct table *table = &daemon->table;
 	char status[sizeof daemon->status], live[TEXT_SIZE_BYTES];
-	char budget[TEXT_SIZE_BYTES] = "none";
+	char budget[TEXT_SIZE_BYTES] = "none", pressure[24];
 	uint64_t sum[HAK_METRIC_COUNT];
 
 	if (getenv("NOTIFY_SOCKET") == NULL)
@@ -177,8 +190,10 @@ static void notify_status(struct daemon *daemon, const char *ready)
 	text_format_bytes(live, sum[HAK_METRIC_live_bytes]);
 	if (table->soft_budget_bytes != 0)
 		text_format_bytes(budget, table->soft_budget_bytes);
-	snprintf(status, sizeof status, "%zu client%s, %s live, soft budget %s",
-		 table->client_count, table->client_count == 1 ? "" : "s", live, budget);
+	snprintf(status, sizeof status, "%zu client%s, %s live, soft budget %s, pressure %s%s",
+		 table->client_count, table->client_count == 1 ? "" : "s", live, budget,
+		 pressure_words(daemon, pressure, sizeof pressure),
+		 daemon->effects.is_dry_run ? ", dry run" : "");
 	if (ready[0] == '\0' && strcmp(status, daemon->status) == 0)
 		return;
 	strcpy(daemon->status, status);
@@ -192,6 +207,7 @@ static void on_tick(evutil_socket_t fd, short what, void *context)
 	(void)fd;
 	(void)what;
 	table_tick(&daemon->table, clock_now_ns());
+	effects_tick(&daemon->effects, clock_now_ns());
 	notify_status(daemon, "");
 }
 
@@ -278,12 +294,17 @@ int daemon_init(struct daemon *daemon, const struct daemon_options *options)
 	int error;
 
 	*daemon = (struct daemon){.listener = {.fd = -1}, .table = {.departures = -1}};
-	daemon->control = (struct control){
-		.table = &daemon->table, .version = VERSION, .started = time(NULL)};
+	daemon->control = (struct control){.table = &daemon->table,
+					   .effects = &daemon->effects,
+					   .version = VERSION,
+					   .started = time(NULL)};
 	error = table_init(&daemon->table);
 	daemon->table.soft_budget_bytes = options->soft_budget_bytes;
 	if (error == 0)
 		error = init_servers(daemon);
+	if (error == 0)
+		error = effects_init(&daemon->effects, daemon->base, &daemon->table,
+				     &options->effects);
 	if (error == 0)
 		error = adopt_sockets(daemon, served);
 	if (error == 0)
@@ -308,6 +329,7 @@ void daemon_deinit(struct daemon *daemon)
 	listener_deinit(&daemon->listener);
 	http_deinit(&daemon->http);
 	http_deinit(&daemon->metrics_http);
+	effects_deinit(&daemon->effects);
 	table_deinit(&daemon->table);
 	if (daemon->base != NULL)
 		event_base_free(daemon->base);

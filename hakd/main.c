@@ -22,6 +22,10 @@ static const char usage[] =
 	"  --soft-budget SIZE|N%       above it a process's heap turns frugal: 64M, 1.5G, a part "
 	"of\n"
 	"                              the machine's memory, or 0 for none; default 50%\n"
+	"  --slack SIZE|N%             what all heaps together may keep free, shared by what they "
+	"churn;\n"
+	"                              default 0: no such limit\n"
+	"  --dry-run                   tell which memory would be taken back, and take none\n"
 	"  --log-level LEVEL           error, warning, info (default) or debug\n"
 	"  --help, --version\n";
 
@@ -31,12 +35,22 @@ static int refuse(const char *option, const char *value, const char *wanted)
 	return 2;
 }
 
-enum { OPTION_RUNTIME_DIR = 256, OPTION_METRICS, OPTION_BUDGET, OPTION_LOG, OPTION_VERSION };
+enum {
+	OPTION_RUNTIME_DIR = 256,
+	OPTION_METRICS,
+	OPTION_BUDGET,
+	OPTION_LOG,
+	OPTION_DRY_RUN,
+	OPTION_SLACK,
+	OPTION_VERSION
+};
 
 static const struct option long_options[] = {
 	{"runtime-dir", required_argument, NULL, OPTION_RUNTIME_DIR},
 	{"metrics-socket", required_argument, NULL, OPTION_METRICS},
 	{"soft-budget", required_argument, NULL, OPTION_BUDGET},
+	{"slack", required_argument, NULL, OPTION_SLACK},
+	{"dry-run", no_argument, NULL, OPTION_DRY_RUN},
 	{"log-level", required_argument, NULL, OPTION_LOG},
 	{"help", no_argument, NULL, 'h'},
 	{"version", no_argument, NULL, OPTION_VERSION},
@@ -67,6 +81,13 @@ static int parse(int count, char **words, struct daemon_options *options, int *l
 			if (!log_parse_level(optarg, log_level))
 				return refuse("--log-level", optarg,
 					      "error, warning, info or debug");
+			break;
+		case OPTION_SLACK:
+			if (!text_parse_bytes(optarg, memory_bytes, &options->effects.slack_bytes))
+				return refuse("--slack", optarg, "a size or a percentage");
+			break;
+		case OPTION_DRY_RUN:
+			options->effects.is_dry_run = true;
 			break;
 		case OPTION_VERSION:
 			printf("hakd %d.%d.%d\n", HAK_VERSION_MAJOR, HAK_VERSION_MINOR,

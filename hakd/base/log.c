@@ -50,6 +50,16 @@ bool log_parse_level(const char *word, int *priority)
 	return false;
 }
 
+bool log_is_journal(void)
+{
+	return to_journal;
+}
+
+bool log_says(int priority)
+{
+	return priority <= said_max;
+}
+
 void log_say(int priority, const char *format, ...)
 {
 	char line[LOG_LINE_BYTES];
@@ -57,7 +67,7 @@ void log_say(int priority, const char *format, ...)
 	int count;
 	va_list arguments;
 
-	if (priority > said_max)
+	if (!log_says(priority))
 		return;
 	if (to_journal)
 		used = (size_t)snprintf(line, sizeof line, "<%d>", priority);

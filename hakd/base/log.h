@@ -18,6 +18,10 @@ void log_init(int priority_max);
 /* error, warning, info or debug as a priority; false for another word. */
 bool log_parse_level(const char *word, int *priority);
 
+/* Whether fd 2 is the journal; whether what is so important is said at all. */
+bool log_is_journal(void);
+bool log_says(int priority);
+
 void log_say(int priority, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

@@ -12,6 +12,7 @@
 #define PID_MAX (1L << 22)
 
 #define TIMEOUT_SECONDS_MAX 86400.0
+#define DURATION_SECONDS_MAX 604800.0
 
 /* JSON's integers end at 2^63; whoever asks for more means all. */
 #define SIZE_BYTES_MAX 0x1p62
@@ -75,6 +76,29 @@ bool arguments_timeout(const char *text, int64_t *timeout_ms)
 		return false;
 	}
 	*timeout_ms = (int64_t)(seconds * 1000);
+	return true;
+}
+
+bool arguments_duration(const char *text, int64_t *duration_ms)
+{
+	static const char letters[] = "smhd";
+	static const double seconds[] = {1, 60, 3600, 86400};
+	char *end = NULL;
+	double number = number_of(text, &end), unit = 1;
+	const char *letter = isnan(number) || *end == '\0' ? NULL : strchr(letters, *end);
+
+	if (letter != NULL) {
+		unit = seconds[letter - letters];
+		end++;
+	}
+	if (isnan(number) || *end != '\0' || number * unit < 0.001 ||
+	    number * unit > DURATION_SECONDS_MAX) {
+		arguments_complain("'%s' is not a time: a number of seconds, or one with s, m, h "
+				   "or d; more than 0 and at most a week",
+				   text);
+		return false;
+	}
+	*duration_ms = (int64_t)(number * unit * 1000);
 	return true;
 }
 

@@ -3,6 +3,7 @@
 #include "cli/arguments.h"
 #include "cli/list.h"
 #include "cli/query.h"
+#include "cli/recent.h"
 #include "cli/render.h"
 #include "cli/show.h"
 
@@ -11,6 +12,7 @@
 #include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static const char usage[] =
 	"usage: hak-status [OPTION...] [PID]\n"
@@ -18,6 +20,7 @@ static const char usage[] =
 	"Shows the heaps of all programs that run on libhak, or all about one of them, as hakd\n"
 	"knows them.\n"
 	"\n"
+	"  --actions          what hakd has done about memory lately, instead\n"
 	"  --sort KEY         pid, user, command, live (default), cached, free, resident,\n"
 	"                     superslabs, budget or age\n"
 	"  --bytes            sizes as plain numbers of bytes\n"
@@ -40,10 +43,11 @@ struct options {
 	pid_t pid; /* 0: all */
 	enum list_column sorted_by;
 	enum render_size how;
-	bool is_json, has_legend;
+	bool is_json, has_legend, shows_actions;
 };
 
 enum option_letter {
+	OPTION_ACTIONS = 'a',
 	OPTION_BYTES = 'b',
 	OPTION_DIR = 'd',
 	OPTION_HELP = 'h',
@@ -55,6 +59,7 @@ enum option_letter {
 };
 
 static const struct option long_options[] = {
+	{"actions", no_argument, NULL, OPTION_ACTIONS},
 	{"bytes", no_argument, NULL, OPTION_BYTES},
 	{"help", no_argument, NULL, OPTION_HELP},
 	{"json", no_argument, NULL, OPTION_JSON},
@@ -78,6 +83,9 @@ static bool take_sort(const char *key, struct options *options)
 static bool take_option(int letter, struct options *options)
 {
 	switch (letter) {
+	case OPTION_ACTIONS:
+		options->shows_actions = true;
+		return true;
 	case OPTION_BYTES:
 		options->how = RENDER_SIZE_EXACT;
 		return true;
@@ -108,6 +116,8 @@ static enum exit_code print(const struct options *options, json_t *first, const 
 		json_object_set(first, "clients", json_object_get(clients, "clients"));
 	if (options->is_json)
 		render_json(first);
+	else if (options->shows_actions)
+		recent_print(&answer, first, options->how, options->has_legend);
 	else if (clients != NULL)
 		list_print(&answer, first, clients, options->sorted_by, options->how,
 			   options->has_legend);
@@ -125,10 +135,12 @@ static enum exit_code look(const struct options *options, struct query *query)
 	enum exit_code code;
 	char path[64] = "/v1/status";
 
-	if (options->pid != 0)
+	if (options->shows_actions)
+		strcpy(path, "/v1/actions");
+	else if (options->pid != 0)
 		snprintf(path, sizeof path, "/v1/clients/%d", (int)options->pid);
 	code = query_ask(query, path, NULL, &first);
-	if (code == EXIT_CODE_OK && options->pid == 0)
+	if (code == EXIT_CODE_OK && options->pid == 0 && !options->shows_actions)
 		code = query_ask(query, "/v1/clients", NULL, &clients);
 	if (code == EXIT_CODE_OK)
 		code = print(options, first, clients);

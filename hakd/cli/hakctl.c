@@ -2,6 +2,7 @@
  * numbers, so "released" is what went back to the system, not what was asked for. */
 #include "cli/answer.h"
 #include "cli/arguments.h"
+#include "cli/pause.h"
 #include "cli/query.h"
 #include "cli/render.h"
 
@@ -14,15 +15,19 @@
 
 static const char usage[] =
 	"usage: hakctl trim [OPTION...] PID\n"
+	"       hakctl policy [OPTION...] pause|resume\n"
 	"\n"
-	"Asks a program on libhak to give back the memory that it does not use, and says what "
+	"trim asks a program on libhak to give back the memory that it does not use, and says what "
 	"came\n"
 	"of it. A program answers when it next needs memory: one that is idle leaves the request\n"
-	"pending, and carries it out when it wakes up.\n"
+	"pending, and carries it out when it wakes up. policy pause makes hakd take no memory "
+	"back\n"
+	"by itself, until policy resume.\n"
 	"\n"
 	"  --target SIZE      give back so much at most, such as 200M; everything by default\n"
 	"  --timeout SEC      how long to wait for the program, 5 by default\n"
 	"  --no-wait          only leave the request\n"
+	"  --ttl TIME         resume by itself after so long: 90, 10m, 2h, 1d\n"
 	"  --bytes            sizes as plain numbers of bytes\n"
 	"  --json             the outcome as JSON\n"
 	"  --runtime-dir DIR  where hakd has its sockets: $HAK_RUNTIME_DIR, or else /run/hak\n"
@@ -45,6 +50,8 @@ struct options {
 	pid_t pid;
 	uint64_t target_bytes; /* 0: all */
 	bool is_json, is_exact, waits;
+	bool is_policy; /* else it is a trim */
+	struct pause_options pause;
 };
 
 /* The `trim` of a client. */
@@ -60,6 +67,7 @@ enum option_letter {
 	OPTION_NO_WAIT = 'n',
 	OPTION_TARGET = 's',
 	OPTION_TIMEOUT = 't',
+	OPTION_TTL = 'l',
 	OPTION_VERSION = 'v',
 };
 
@@ -71,6 +79,7 @@ static const struct option long_options[] = {
 	{"runtime-dir", required_argument, NULL, OPTION_DIR},
 	{"target", required_argument, NULL, OPTION_TARGET},
 	{"timeout", required_argument, NULL, OPTION_TIMEOUT},
+	{"ttl", required_argument, NULL, OPTION_TTL},
 	{"version", no_argument, NULL, OPTION_VERSION},
 	{0},
 };
@@ -95,6 +104,8 @@ static bool take_option(int letter, struct options *options)
 		return arguments_size(optarg, &options->target_bytes);
 	case OPTION_TIMEOUT:
 		return arguments_timeout(optarg, &options->timeout_ms);
+	case OPTION_TTL:
+		return arguments_duration(optarg, &options->pause.ttl_ms);
 	default: /* getopt has complained */
 		return false;
 	}
@@ -253,10 +264,15 @@ static enum exit_code trim_process(const struct options *options, struct query *
 /* The verb and what it is about; false: said what is wrong. */
 static bool take_words(int count, char **words, struct options *options)
 {
+	options->is_policy = count > 0 && strcmp(words[0], "policy") == 0;
 	if (count == 0)
-		arguments_complain("what is to be done? There is one verb: trim");
+		arguments_complain("what is to be done? The verbs are trim and policy");
+	else if (options->is_policy && count != 2)
+		arguments_complain("policy needs a word, pause or resume, and no more");
+	else if (options->is_policy)
+		return pause_take_word(words[1], &options->pause);
 	else if (strcmp(words[0], "trim") != 0)
-		arguments_complain("there is no verb '%s', only trim", words[0]);
+		arguments_complain("there is no verb '%s', only trim and policy", words[0]);
 	else if (count == 1)
 		arguments_complain("trim needs a PID");
 	else if (count > 2)
@@ -291,11 +307,14 @@ int main(int count, char **arguments)
 	}
 	if (!take_words(count - optind, arguments + optind, &options))
 		return arguments_refuse();
+	options.pause.is_json = options.is_json;
 	code = query_init(&query, options.runtime_dir, options.timeout_ms);
-	if (code == EXIT_CODE_OK)
-		code = trim_process(&options, &query);
-	else
+	if (code != EXIT_CODE_OK)
 		query_complain(&query, code, 0);
+	else if (options.is_policy)
+		code = pause_run(&options.pause, &query);
+	else
+		code = trim_process(&options, &query);
 	query_deinit(&query);
 	return arguments_finish(code);
 }

@@ -1,6 +1,7 @@
 #include "cli/list.h"
 
 #include "cli/arguments.h"
+#include "cli/recent.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -140,9 +141,12 @@ void list_print(struct answer *answer, const json_t *status, const json_t *clien
 
 	for (size_t i = 0; i < row_count; i++)
 		rows[i] = read_row(answer, json_array_get(list, i), i);
-	if (answer_is_good(answer) && has_legend)
-		print_daemon(status, policy, answer,
-			     how == RENDER_SIZE_EXACT ? how : RENDER_SIZE_WORDS);
+	if (answer_is_good(answer) && has_legend) {
+		enum render_size in_words = how == RENDER_SIZE_EXACT ? how : RENDER_SIZE_WORDS;
+
+		print_daemon(status, policy, answer, in_words);
+		recent_print_pressure(answer, status, in_words);
+	}
 	if (answer_is_good(answer)) {
 		qsort_r(rows, row_count, sizeof *rows, compare, &sorted_by);
 		for (size_t i = 0; i < row_count; i++)

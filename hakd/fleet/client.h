@@ -14,6 +14,7 @@
 #define HAKD_FLEET_CLIENT_H
 
 #include "fleet/groups.h"
+#include "fleet/history.h"
 #include "fleet/process.h"
 #include "proto/hello.h"
 #include "proto/mailbox.h"
@@ -39,6 +40,7 @@ struct client {
 	struct hak_mailbox mailbox; /* as written */
 	struct hak_telemetry telemetry;
 	uint64_t counted[HAK_METRIC_COUNT];
+	struct history history; /* of releases, govern/'s own */
 	struct process_memory memory;
 	uint64_t memory_read_ns;  /* 0: never */
 	uint64_t copied_sequence; /* of the page's telemetry, when it was last copied */

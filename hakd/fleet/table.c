@@ -197,6 +197,7 @@ static void replace(struct table *table, struct client *old, struct client *clie
 	if (old->device == client->device && old->inode == client->inode) {
 		memcpy(client->counted, old->counted, sizeof client->counted);
 		client->telemetry = old->telemetry;
+		client->history = old->history;
 		memset(old->counted, 0, sizeof old->counted);
 	}
 	drop(table, old, now_ns);

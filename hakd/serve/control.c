@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "serve/metrics.h"
+#include "serve/report.h"
 
 #include <event2/buffer.h>
 #include <inttypes.h>
@@ -75,6 +76,9 @@ static void on_status(struct evhttp_request *request, pid_t pid, void *context)
 	json_object_set_new(status, "registrations", registrations_json(table));
 	json_object_set_new(status, "policy", policy);
 	json_object_set_new(status, "heap", heap_json(table));
+	json_object_set_new(status, "pressure", report_pressure_json(control->effects));
+	json_object_set_new(status, "governor",
+			    report_governor_json(control->effects, clock_now_ns()));
 	http_reply_json(request, 200, status);
 }
 
@@ -227,6 +231,7 @@ static void on_trim(struct evhttp_request *request, pid_t pid, void *context)
 		http_reply_error(request, 404, "no client has the pid %d", pid);
 		return;
 	}
+	effects_note_command(control->effects, client, target_bytes);
 	log_say(LOG_INFO, "Asked process %d (%s) to give back memory, request %" PRIu64 ".", pid,
 		client->identity.comm, client->mailbox.trim_request);
 	http_reply_json(request, 202,
@@ -246,7 +251,26 @@ static void on_metrics(struct evhttp_request *request, pid_t pid, void *context)
 	table_sum(control->table, sum);
 	process_read_self(&daemon.self);
 	metrics_write(&text, control->table, &daemon);
+	report_write_metrics(&text, control->effects);
 	http_reply_text(request, METRICS_CONTENT_TYPE, &text);
+}
+
+static void on_actions(struct evhttp_request *request, pid_t pid, void *context)
+{
+	(void)pid;
+	report_reply_actions(request, ((struct control *)context)->effects);
+}
+
+static void on_pause(struct evhttp_request *request, pid_t pid, void *context)
+{
+	(void)pid;
+	report_reply_pause(request, ((struct control *)context)->effects);
+}
+
+static void on_resume(struct evhttp_request *request, pid_t pid, void *context)
+{
+	(void)pid;
+	report_reply_resume(request, ((struct control *)context)->effects);
 }
 
 static void on_healthy(struct evhttp_request *request, pid_t pid, void *context)
@@ -264,6 +288,9 @@ const struct http_route control_routes[] = {
 	{"/v1/clients", EVHTTP_REQ_GET, on_clients},
 	{"/v1/clients/#", EVHTTP_REQ_GET, on_client},
 	{"/v1/clients/#/trim", EVHTTP_REQ_POST, on_trim},
+	{"/v1/actions", EVHTTP_REQ_GET, on_actions},
+	{"/v1/policy/pause", EVHTTP_REQ_POST, on_pause},
+	{"/v1/policy/resume", EVHTTP_REQ_POST, on_resume},
 	{"/metrics", EVHTTP_REQ_GET, on_metrics},
 	{"/-/healthy", EVHTTP_REQ_GET, on_healthy},
 };

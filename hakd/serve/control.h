@@ -6,10 +6,12 @@
 #define HAKD_SERVE_CONTROL_H
 
 #include "fleet/table.h"
+#include "govern/effects.h"
 #include "serve/http.h"
 
 struct control {
 	struct table *table;
+	struct effects *effects;
 	const char *version;
 	time_t started;
 };

@@ -72,6 +72,8 @@ static void collect(uint64_t now_ns)
 	telemetry.superslab_opened_total = stats.superslab_opened_total;
 	telemetry.returned_bytes_total = stats.returned_bytes;
 	telemetry.misuse_total = stats.misuse_count;
+	telemetry.refilled_bytes_total = hak_tally_not_negative(sums.refilled_bytes);
+	telemetry.refaulted_bytes_total = hak_tally_not_negative(sums.refaulted_bytes);
 	telemetry.updated_ns = now_ns;
 	fill_classes(&stats, &sums);
 

@@ -17,9 +17,36 @@ void hak_advice_note_fork(void)
 	atomic_fetch_add_explicit(&fork_count, 1, memory_order_relaxed);
 }
 
+#define STAMP_NS ((uint64_t)2000000000)
+#define STAMP_COUNT 255
+#define REFAULT_STAMPS 5 /* 10 s */
+
+uint8_t hak_advice_stamp(void)
+{
+	return (uint8_t)(hak_os_now_ns() / STAMP_NS % STAMP_COUNT + 1);
+}
+
+static void note_refault(uint8_t stamp, int64_t bytes)
+{
+	/* Most memory was never advised, and costs no look at the clock. */
+	if (stamp == 0 || bytes == 0)
+		return;
+	if ((hak_advice_stamp() + STAMP_COUNT - stamp) % STAMP_COUNT <= REFAULT_STAMPS)
+		hak_tally_add_refaulted(bytes);
+}
+
+void hak_advice_note_units(uint8_t stamp, unsigned lazy_count, uint64_t zero_units)
+{
+	int64_t zero_count = __builtin_popcountl(zero_units);
+
+	hak_tally_add_reused((int64_t)lazy_count << HAK_UNIT_SHIFT);
+	note_refault(stamp, (lazy_count + zero_count) << HAK_UNIT_SHIFT);
+}
+
 void hak_advice_begin(struct hak_slab *slab)
 {
 	atomic_store_explicit(&slab->shared_pages, 0, memory_order_relaxed);
+	atomic_store_explicit(&slab->advised_at, 0, memory_order_relaxed);
 	atomic_store_explicit(&slab->fork_count, (uint16_t)hak_advice_fork_count(),
 			      memory_order_relaxed);
 }
@@ -32,6 +59,12 @@ static uint64_t pages_in(const _Atomic uint64_t *word)
 static int64_t bytes_of(uint64_t pages)
 {
 	return (int64_t)__builtin_popcountl(pages) * (int64_t)hak_os_page_bytes();
+}
+
+static void note_time(struct hak_slab *slab, uint64_t pages)
+{
+	if (pages != 0)
+		atomic_store_explicit(&slab->advised_at, hak_advice_stamp(), memory_order_relaxed);
 }
 
 /* Two threads may hear of a fork at once: at the worst the later one takes pages for shared that
@@ -65,6 +98,7 @@ size_t hak_advice_note_returned(struct hak_slab *slab, uint64_t pages)
 	atomic_fetch_or_explicit(&slab->advised_pages, pages, memory_order_relaxed);
 	hear_of_forks(slab);
 	atomic_fetch_and_explicit(&slab->shared_pages, ~pages, memory_order_relaxed);
+	note_time(slab, pages);
 	hak_tally_add_lazy(-bytes_of(lazy));
 	hak_tally_add_returned(bytes_of(pages));
 	return (size_t)bytes_of(pages);
@@ -74,6 +108,7 @@ size_t hak_advice_note_lazy(struct hak_slab *slab, uint64_t pages)
 {
 	atomic_fetch_or_explicit(&slab->lazy_pages, pages, memory_order_relaxed);
 	atomic_fetch_or_explicit(&slab->advised_pages, pages, memory_order_relaxed);
+	note_time(slab, pages);
 	hak_tally_add_lazy(bytes_of(pages));
 	return (size_t)bytes_of(pages);
 }
@@ -100,12 +135,13 @@ struct hak_advice_units hak_advice_of_units(const struct hak_slab *slab, unsigne
 	};
 }
 
-/* Returns bytes of those that were marked. */
-static int64_t forget(struct hak_slab *slab, uint64_t pages)
+/* Returns bytes of those that were marked; *advised_bytes has those that had gone back as well. */
+static int64_t forget(struct hak_slab *slab, uint64_t pages, int64_t *advised_bytes)
 {
 	uint64_t advised = pages & atomic_fetch_and_explicit(&slab->advised_pages, ~pages,
 							     memory_order_relaxed);
 
+	*advised_bytes = bytes_of(advised);
 	if (advised == 0)
 		return 0;
 	uint64_t lazy = advised & atomic_fetch_and_explicit(&slab->lazy_pages, ~advised,
@@ -118,7 +154,9 @@ static int64_t forget(struct hak_slab *slab, uint64_t pages)
 
 void hak_advice_forget(struct hak_slab *slab)
 {
-	(void)forget(slab, UINT64_MAX);
+	int64_t advised_bytes;
+
+	(void)forget(slab, UINT64_MAX, &advised_bytes);
 }
 
 void hak_advice_use(struct hak_slab *slab, unsigned class_idx, const char *start,
@@ -126,6 +164,7 @@ void hak_advice_use(struct hak_slab *slab, unsigned class_idx, const char *start
 {
 	size_t page_bytes = hak_os_page_bytes();
 	uint64_t pages = 0;
+	int64_t advised_bytes;
 
 	for (unsigned i = 0; i < count; i++) {
 		size_t offset = (size_t)((const char *)blocks[i] - start);
@@ -135,5 +174,6 @@ void hak_advice_use(struct hak_slab *slab, unsigned class_idx, const char *start
 
 		pages |= hak_bitmap_mask(first, last - first + 1);
 	}
-	hak_tally_add_reused(forget(slab, pages));
+	hak_tally_add_reused(forget(slab, pages, &advised_bytes));
+	note_refault(atomic_load_explicit(&slab->advised_at, memory_order_relaxed), advised_bytes);
 }

@@ -33,6 +33,21 @@ void hak_advice_forget(struct hak_slab *slab);
 /* The units have been taken from the pool: their pages are this process's own, or will be. */
 void hak_advice_begin(struct hak_slab *slab);
 
+/* When something was advised, in steps of 2 s: never 0, which is "never", and the same again after
+ * 510 s. */
+uint8_t hak_advice_stamp(void);
+
+/* Units of a SuperSlab that was last advised then are about to be used: so many that are marked,
+ * and those that read as zero, which have gone back or were never used. What was advised lately
+ * should have stayed. */
+void hak_advice_note_units(uint8_t stamp, unsigned lazy_count, uint64_t zero_units);
+
+HAK_INLINE void hak_advice_use_units(uint8_t stamp, unsigned lazy_count, uint64_t zero_units)
+{
+	if (lazy_count != 0 || (stamp != 0 && zero_units != 0))
+		hak_advice_note_units(stamp, lazy_count, zero_units);
+}
+
 /* Pages that have gone back and were not used since. */
 uint64_t hak_advice_returned(const struct hak_slab *slab);
 

@@ -9,7 +9,6 @@
 #include "heap/meta.h"
 #include "heap/region.h"
 #include "heap/shared.h"
-#include "heap/tally.h"
 
 /* Shelves: 1..16 for that longest row, three wider ones, and two for SuperSlabs with nothing in
  * use. 0 is "on no shelf". */
@@ -30,6 +29,7 @@ struct superslab {
 	uint64_t shared[HAK_SUPERSLAB_WORDS];	 /* touched before a fork, and not taken since */
 	uint64_t empty_since_ns;
 	uint32_t fork_count; /* of which `shared` knows */
+	uint8_t advised_at;  /* when units were last advised: a stamp of advice.h */
 	uint8_t shelf;
 	uint8_t longest; /* the longest row of free units, 0..64 */
 };
@@ -232,16 +232,16 @@ static bool carve(struct superslab *superslab, unsigned unit_count, unsigned uni
 			continue;
 		unsigned first = (unsigned)__builtin_ctzl(starts);
 		uint64_t mask = hak_bitmap_mask(first, unit_count);
-		uint64_t untouched = superslab->untouched[i];
+		uint64_t zero = superslab->untouched[i] & mask;
 
 		superslab->free[i] = free & ~mask;
-		superslab->untouched[i] = untouched & ~mask;
-		pool.counts.free_touched_unit_count -= (uint64_t)__builtin_popcountl(mask &
-										     ~untouched);
+		superslab->untouched[i] &= ~mask;
+		pool.counts.free_touched_unit_count -= unit_count -
+						       (unsigned)__builtin_popcountl(zero);
 		hear_of_forks(superslab);
 		superslab->shared[i] &= ~mask;
-		hak_tally_add_reused((int64_t)unmark(superslab, i, mask) << HAK_UNIT_SHIFT);
-		*zeroed = (untouched & mask) == mask;
+		hak_advice_use_units(superslab->advised_at, unmark(superslab, i, mask), zero);
+		*zeroed = zero == mask;
 		*bit = i * HAK_WORD_BITS + first;
 		return true;
 	}
@@ -494,6 +494,8 @@ static void note_outcome(struct superslab *superslab, const struct hak_pool_clai
 {
 	uint64_t units = claim->units[word];
 
+	if (outcome != HAK_POOL_KEPT && units != 0)
+		superslab->advised_at = hak_advice_stamp();
 	if (outcome == HAK_POOL_RETURNED) {
 		superslab->untouched[word] |= units;
 		superslab->shared[word] &= ~units;

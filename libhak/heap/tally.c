@@ -27,8 +27,13 @@ static void add(_Atomic int64_t *sum, int64_t number)
 
 void hak_tally_add_taken(unsigned class_idx, int64_t blocks)
 {
-	add(&tally_now()->taken[class_idx], blocks);
-	moved_bytes += blocks * (int64_t)hak_size_classes[class_idx].block_bytes;
+	struct hak_tally *tally = tally_now();
+	int64_t bytes = blocks * (int64_t)hak_size_classes[class_idx].block_bytes;
+
+	add(&tally->taken[class_idx], blocks);
+	if (blocks > 0)
+		add(&tally->refilled_bytes, bytes);
+	moved_bytes += bytes;
 }
 
 void hak_tally_add_touched(unsigned class_idx, int64_t blocks)
@@ -43,7 +48,11 @@ void hak_tally_add_slabs(unsigned class_idx, int64_t slabs)
 
 void hak_tally_add_run_units(int64_t units)
 {
-	add(&tally_now()->run_units, units);
+	struct hak_tally *tally = tally_now();
+
+	add(&tally->run_units, units);
+	if (units > 0)
+		add(&tally->refilled_bytes, units * (int64_t)HAK_UNIT_BYTES);
 	moved_bytes += units * (int64_t)HAK_UNIT_BYTES;
 }
 
@@ -61,6 +70,11 @@ void hak_tally_add_reused(int64_t bytes)
 {
 	if (bytes != 0)
 		add(&tally_now()->reused_bytes, bytes);
+}
+
+void hak_tally_add_refaulted(int64_t bytes)
+{
+	add(&tally_now()->refaulted_bytes, bytes);
 }
 
 void hak_tally_add_huge(int64_t bytes)
@@ -91,6 +105,9 @@ void hak_tally_sum(const struct hak_tally *tally, struct hak_tally_sums *sums)
 	sums->returned_bytes += atomic_load_explicit(&tally->returned_bytes, memory_order_relaxed);
 	sums->lazy_bytes += atomic_load_explicit(&tally->lazy_bytes, memory_order_relaxed);
 	sums->reused_bytes += atomic_load_explicit(&tally->reused_bytes, memory_order_relaxed);
+	sums->refaulted_bytes += atomic_load_explicit(&tally->refaulted_bytes,
+						      memory_order_relaxed);
+	sums->refilled_bytes += atomic_load_explicit(&tally->refilled_bytes, memory_order_relaxed);
 }
 
 uint64_t hak_tally_taken_bytes(const struct hak_tally_sums *sums)

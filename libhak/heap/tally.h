@@ -12,6 +12,8 @@
  *   returned bytes of touched blocks whose pages went back to the system since
  *   lazy     bytes of touched blocks whose pages are marked MADV_FREE
  *   reused   bytes that were marked so and then taken, of units as well; it only rises
+ *   refaulted  of those, and of bytes that went back: what was taken within 10 s; it only rises
+ *   refilled   bytes of blocks and runs that were taken, whatever was given; it only rises
  *
  * Threads    any; the sums are exact where no other thread is at work.
  */
@@ -30,6 +32,8 @@ struct hak_tally {
 	_Atomic int64_t returned_bytes;
 	_Atomic int64_t lazy_bytes;
 	_Atomic int64_t reused_bytes;
+	_Atomic int64_t refaulted_bytes;
+	_Atomic int64_t refilled_bytes;
 };
 
 struct hak_tally_sums {
@@ -40,6 +44,8 @@ struct hak_tally_sums {
 	int64_t returned_bytes;
 	int64_t lazy_bytes;
 	int64_t reused_bytes;
+	int64_t refaulted_bytes;
+	int64_t refilled_bytes;
 };
 
 /* From here on this thread adds to this tally; NULL: to the shared one. */
@@ -52,6 +58,7 @@ void hak_tally_add_run_units(int64_t units);
 void hak_tally_add_returned(int64_t bytes);
 void hak_tally_add_lazy(int64_t bytes);
 void hak_tally_add_reused(int64_t bytes);
+void hak_tally_add_refaulted(int64_t bytes);
 
 /* Bytes that this thread took less those it gave, since its birth: all, and without huge blocks,
  * which no other call here counts. */

@@ -18,6 +18,7 @@ import tempfile
 import time
 
 MIB = 1 << 20
+MEMORY = "/sys/fs/cgroup/memory"
 
 
 class Control(http.client.HTTPConnection):
@@ -235,6 +236,59 @@ class Cases:
             for program in programs:
                 program.wait()
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    def squeeze(self):
+        """A program that keeps 300 MiB free, and one that then takes 250, within 400 MiB: without
+        hakd the kernel kills one of them, with it none, and nothing is taken that need not be."""
+        if os.geteuid() != 0 or not os.path.exists(f"{MEMORY}/memory.limit_in_bytes"):
+            sys.exit(77)
+        assert self.squeezed({"HAK_SOCKET": "/nonexistent"}) > 0, "there was room for both"
+        assert self.squeezed({}) == 0
+        actions = json.loads(self.fleet.ask("/v1/actions"))["actions"]
+        for action in reversed(actions):
+            print(f"{action['trigger']} {action['level']}: {action['released_bytes'] / MIB:.0f} of "
+                  f"{action['target_bytes'] / MIB:.0f} MiB in {action['duration_seconds']:.3f} s")
+        released = sum(action["released_bytes"] for action in actions)
+        assert 150 * MIB <= released <= 310 * MIB
+        assert all(action["released_bytes"] <= action["target_bytes"] * 1.1 for action in actions)
+
+    def squeezed(self, environment):
+        """How many were killed."""
+        folder = f"{MEMORY}/hak-fleet-{os.getpid()}"
+        environment = {**self.fleet.environment, "HAK_LAZYFREE": "no", "HAK_DECAY": "86400000",
+                       **environment}
+        enter = f"echo $$ > {folder}/cgroup.procs && exec "
+        late = (f"import mmap, time\nheld = mmap.mmap(-1, {250 * MIB})\n"
+                f"for place in range(0, {250 * MIB}, {MIB}):\n"
+                f"    for page in range(place, place + {MIB}, 4096): held[page] = 1\n"
+                "    time.sleep(0.01)\n")
+        os.mkdir(folder)
+        with open(f"{folder}/memory.limit_in_bytes", "w", encoding="ascii") as limit:
+            limit.write(str(400 * MIB))
+        keeper = subprocess.Popen(["sh", "-c", f"{enter}{self.holder} keep 300"], env=environment,
+                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        try:
+            lines_until_ready(keeper)
+            if environment["HAK_SOCKET"] != "/nonexistent":
+                self.fleet.wait_for("its group is watched", self.is_watched)
+            allocator = subprocess.run(["sh", "-c", f"{enter}{sys.executable} -c '{late}'"],
+                                       check=False)
+            return (allocator.returncode != 0) + (keeper.poll() is not None)
+        finally:
+            keeper.kill()
+            keeper.wait()
+            self.fleet.wait_for("the group is empty", lambda: self.removed(folder))
+
+    def is_watched(self):
+        return json.loads(self.fleet.ask("/v1/status"))["pressure"]["groups"]
+
+    @staticmethod
+    def removed(folder):
+        try:
+            os.rmdir(folder)
+        except OSError:
+            return False
+        return True
 
     def cpu_ns(self):
         with open(f"/proc/{self.fleet.hakd.pid}/schedstat", encoding="ascii") as schedstat:

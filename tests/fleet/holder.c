@@ -5,6 +5,7 @@
  *	holder small                a heap large enough to register, hardly any memory
  *	holder exec PROGRAM         registers, waits, and becomes PROGRAM
  *	holder prefork CHILDREN     registers, forks children that work, prints their pids
+ *	holder keep MIB             takes and frees as much, then works with next to nothing
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -125,6 +126,22 @@ static void prefork(int count)
 	wait_for_line();
 }
 
+/* Frees in the order of taking, so that all that the settings leave to it stays free and held. */
+static void keep(size_t bytes)
+{
+	size_t block_count = bytes / 4000;
+	char **blocks = malloc(block_count * sizeof *blocks);
+
+	if (blocks == NULL)
+		_exit(1);
+	for (size_t i = 0; i < block_count; i++)
+		blocks[i] = take(4000);
+	for (size_t i = 0; i < block_count; i++)
+		free(blocks[i]);
+	ready();
+	work_for(60);
+}
+
 int main(int count, char **arguments)
 {
 	const char *what = count > 1 ? arguments[1] : "";
@@ -140,6 +157,8 @@ int main(int count, char **arguments)
 		return 1;
 	} else if (strcmp(what, "prefork") == 0 && count == 3) {
 		prefork(atoi(arguments[2]));
+	} else if (strcmp(what, "keep") == 0 && count == 3) {
+		keep(strtoul(arguments[2], NULL, 10) * MIB);
 	} else {
 		return 2;
 	}

@@ -115,6 +115,7 @@ def starts(host):
     expect(host.is_active(), "hakd is not active")
     text = host.property("StatusText")
     expect("client" in text, "its status is", repr(text))
+    expect(text.endswith("pressure none"), "in its sandbox it hears of no pressure:", repr(text))
 
     expect(host.property("WatchdogUSec") == "30s", "nobody watches its loop")
 
@@ -165,6 +166,11 @@ def is_activated_by_a_client(host):
              lambda: host.ask_json(path)["metrics"]["live_bytes"] > 1 << 20)
     request = host.ask_json(path + "/trim", "POST")["trim_request"]
     wait_for("the trim is done", lambda: host.ask_json(path)["trim"]["ack"] == request)
+    host.do("journalctl", "--sync")
+    entries = [json.loads(line) for line in
+               host.do("journalctl", "-q", "-o", "json", "HAK_TRIGGER=command").splitlines()]
+    expect([(entry["HAK_PID"], entry["HAK_UNIT"], entry["HAK_ACTION"]) for entry in entries] ==
+           [(str(client["pid"]), "tester.service", "mailbox")], "the journal has", entries)
     wait_for("the status counts it",
              lambda: host.property("StatusText").startswith("1 client,"))
 

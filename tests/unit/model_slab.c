@@ -116,6 +116,11 @@ void hak_tally_add_reused(int64_t bytes)
 	(void)bytes;
 }
 
+void hak_tally_add_refaulted(int64_t bytes)
+{
+	(void)bytes;
+}
+
 bool hak_os_return(void *address, size_t bytes)
 {
 	(void)address;

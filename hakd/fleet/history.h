@@ -1,0 +1,43 @@
+/* history.h - what is remembered of a client from one release of its memory to the next.
+ *
+ * A part of struct client, so that it lives as long as the client does, and longer where the same
+ * page registers again. Written by govern/ alone. Times are CLOCK_MONOTONIC; 0 is "never".
+ */
+#ifndef HAKD_FLEET_HISTORY_H
+#define HAKD_FLEET_HISTORY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* The two ways in which memory goes back: the program is asked, or hakd advises the kernel. */
+enum history_method { HISTORY_TRIM, HISTORY_REMOTE, HISTORY_METHODS };
+
+/* One way. A campaign is what was released from the time that it was left alone on. */
+struct history_turn {
+	uint64_t acted_ns;	 /* when the last action ended */
+	uint64_t resident_bytes; /* of the process, after it */
+	uint64_t released_bytes; /* by the campaign */
+	uint64_t refaulted_base; /* the client's refaulted_bytes_total at the campaign's begin */
+	uint32_t backoff;	 /* how often the cooldown is doubled */
+	bool is_drained;	 /* the last action found less than half of what it was to */
+	bool is_settled;	 /* refaults after the campaign have been judged */
+};
+
+/* Of the slack market (govern/market.h). */
+struct history_share {
+	uint64_t target_bytes;	       /* 0: not in the market */
+	double churn;		       /* bytes a second, smoothed */
+	uint64_t refilled_bytes_total; /* at the last tick */
+	uint64_t refaulted_bytes_total;
+	uint64_t kept_until_ns; /* it does not shrink before */
+	bool is_counted;	/* the totals are of a tick before */
+};
+
+struct history {
+	struct history_turn turns[HISTORY_METHODS];
+	struct history_share share;
+	uint64_t group_id;  /* of its control group in govern/pressure; 0: none that is watched */
+	uint64_t placed_ns; /* when that was looked up */
+};
+
+#endif

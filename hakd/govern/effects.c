@@ -1,0 +1,466 @@
+#include "govern/effects.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* While an answer is waited for. */
+#define NAP_MS 5
+
+static void arm(struct event *event, uint64_t delay_ms)
+{
+	const struct timeval delay = {
+		.tv_sec = (time_t)(delay_ms / 1000),
+		.tv_usec = (suseconds_t)(delay_ms % 1000 * 1000),
+	};
+
+	event_add(event, &delay);
+}
+
+bool effects_is_paused(const struct effects *effects, uint64_t now_ns)
+{
+	return effects->paused_until_ns > now_ns;
+}
+
+/* The highest level of those whose signals call for memory now. */
+static enum level level_on(const struct effects *effects, const struct client *client)
+{
+	const struct level_judge *system = &effects->pressure.system.judge;
+	const struct pressure_watch *group = pressure_find(&effects->pressure,
+							   client->history.group_id);
+	enum level level = system->is_pressing ? system->level : LEVEL_NONE;
+
+	if (group != NULL && group->judge.is_pressing && group->judge.level > level)
+		level = group->judge.level;
+	return level;
+}
+
+static uint64_t idle_ns(const struct client *client, uint64_t now_ns)
+{
+	uint64_t since_ns = client->telemetry.updated_ns;
+
+	if (since_ns == 0)
+		since_ns = client->registered_ns;
+	return since_ns < now_ns ? now_ns - since_ns : 0;
+}
+
+static uint64_t refaulted_total(const struct client *client)
+{
+	return client->counted[HAK_METRIC_refaulted_bytes_total];
+}
+
+/* All but what is resident, which costs a file. */
+static struct governor_client describe(const struct effects *effects, const struct client *client,
+				       uint64_t now_ns)
+{
+	return (struct governor_client){
+		.pid = client->pid,
+		.live_bytes = client->counted[HAK_METRIC_live_bytes],
+		.cached_bytes = client->counted[HAK_METRIC_cached_bytes],
+		.free_bytes = client->counted[HAK_METRIC_free_bytes],
+		.lazyfree_bytes = client->counted[HAK_METRIC_lazyfree_bytes],
+		.resident_bytes = UINT64_MAX,
+		.soft_budget_bytes = client->mailbox.soft_budget_bytes,
+		.slack_target_bytes = client->history.share.target_bytes,
+		.refaulted_bytes_total = refaulted_total(client),
+		.idle_ns = idle_ns(client, now_ns),
+		.level = level_on(effects, client),
+		.is_dry_run = effects->is_dry_run,
+		.takes_remote = effects->remote.release != NULL,
+		.history = client->history,
+	};
+}
+
+/* Whether a plan could have it: what is resident is read of these alone. Who has grown since the
+ * last release is known only then. */
+static bool is_of_interest(const struct governor_client *client, uint64_t now_ns)
+{
+	if (client->level == LEVEL_NONE && !client->takes_remote && client->slack_target_bytes == 0)
+		return false;
+	for (enum history_method i = 0; i < HISTORY_METHODS; i++)
+		if (governor_refusal(client, i, now_ns) == NULL)
+			return true;
+	return false;
+}
+
+/* Room for all clients; false: no memory, and no round then. */
+static bool make_room(void **room, size_t *size, size_t needed, size_t item_bytes)
+{
+	void *larger;
+
+	if (needed <= *size)
+		return true;
+	larger = realloc(*room, needed * item_bytes);
+	if (larger == NULL)
+		return false;
+	*room = larger;
+	*size = needed;
+	return true;
+}
+
+static void plan(struct effects *effects, uint64_t now_ns)
+{
+	struct client *client, *next;
+	size_t count = 0;
+
+	effects->plan_count = effects->plan_next = 0;
+	if (effects_is_paused(effects, now_ns) ||
+	    !make_room((void **)&effects->clients, &effects->clients_size,
+		       effects->table->client_count, sizeof *effects->clients))
+		return;
+	table_refresh(effects->table, now_ns);
+	HASH_ITER(hh, effects->table->by_pid, client, next)
+	{
+		struct governor_client *described = &effects->clients[count];
+
+		governor_settle(&client->history, refaulted_total(client), now_ns);
+		*described = describe(effects, client, now_ns);
+		if (!is_of_interest(described, now_ns))
+			continue;
+		client_read_memory(client, now_ns);
+		described->resident_bytes = client->memory.resident_bytes;
+		count++;
+	}
+	effects->plan_count = governor_plan(effects->clients, count, now_ns, effects->plan);
+}
+
+static void begin_round(struct effects *effects, uint64_t now_ns)
+{
+	if (effects->step.is_active || effects->plan_next < effects->plan_count)
+		return;
+	plan(effects, now_ns);
+	if (effects->plan_count > 0)
+		arm(effects->timer, 0);
+}
+
+static void record(struct effects *effects, const struct client *client,
+		   const struct governor_action *action, enum actions_result result,
+		   uint64_t released_bytes, uint64_t duration_ns)
+{
+	struct actions_record record = {
+		.when = time(NULL),
+		.action = *action,
+		.result = result,
+		.released_bytes = released_bytes,
+		.duration_us = duration_ns / 1000,
+	};
+	const char *unit = client->identity.unit;
+
+	snprintf(record.unit, sizeof record.unit, "%s",
+		 unit[0] != '\0' ? unit : client->group->name);
+	snprintf(record.command, sizeof record.command, "%s", client->identity.comm);
+	actions_note(&effects->actions, &record);
+}
+
+static void end_step(struct effects *effects, struct client *client, enum actions_result result,
+		     uint64_t now_ns)
+{
+	struct effects_step *step = &effects->step;
+	struct governor_outcome outcome = {.refaulted_bytes_total = refaulted_total(client)};
+
+	client_read_memory(client, now_ns);
+	outcome.resident_bytes = client->memory.resident_bytes;
+	if (outcome.resident_bytes < step->before_bytes && result != ACTIONS_DRY_RUN)
+		outcome.released_bytes = step->before_bytes - outcome.resident_bytes;
+	governor_note(&client->history, &step->action, &outcome, now_ns);
+	record(effects, client, &step->action, result, outcome.released_bytes,
+	       now_ns - step->began_ns);
+	step->is_active = false;
+}
+
+/* Whether the answer is there: of a program in its numbers, of remote reclaim in what is
+ * resident. */
+static bool is_answered(const struct effects *effects, struct client *client, uint64_t now_ns)
+{
+	const struct effects_step *step = &effects->step;
+
+	if (step->action.method == HISTORY_TRIM) {
+		client_refresh(client, now_ns);
+		return client->telemetry.trim_ack >= step->trim_request;
+	}
+	client_read_memory(client, now_ns);
+	return client->memory.resident_bytes + step->action.target_bytes / 2 <= step->before_bytes;
+}
+
+/* False: it is waited for. */
+static bool finish_step(struct effects *effects, uint64_t now_ns)
+{
+	struct effects_step *step = &effects->step;
+	struct client *client = table_find(effects->table, step->action.pid);
+
+	if (client == NULL || client->registered_ns != step->registered_ns)
+		step->is_active = false;
+	else if (is_answered(effects, client, now_ns))
+		end_step(effects, client, ACTIONS_DONE, now_ns);
+	else if (now_ns >= step->deadline_ns)
+		end_step(effects, client, ACTIONS_PENDING, now_ns);
+	return !step->is_active;
+}
+
+/* The client may be gone after it. */
+static void begin_trim(struct effects *effects, struct client *client, uint64_t now_ns)
+{
+	struct effects_step *step = &effects->step;
+	bool is_silent = idle_ns(client, now_ns) >= GOVERNOR_IDLE_NS;
+
+	client = table_trim(effects->table, step->action.pid, step->action.target_bytes, now_ns);
+	if (client == NULL) {
+		step->is_active = false;
+		return;
+	}
+	step->trim_request = client->mailbox.trim_request;
+	step->deadline_ns = now_ns + (is_silent ? EFFECTS_SILENT_NS : EFFECTS_ANSWER_NS);
+}
+
+static void begin_remote(struct effects *effects, struct client *client, uint64_t now_ns)
+{
+	struct effects_step *step = &effects->step;
+
+	step->deadline_ns = now_ns + EFFECTS_ANSWER_NS;
+	switch (effects->remote.release(effects->remote.advisor, client,
+					step->action.target_bytes)) {
+	case EFFECTS_REFUSED:
+		end_step(effects, client, ACTIONS_FAILED, clock_now_ns());
+		break;
+	case EFFECTS_DONE:
+		end_step(effects, client, ACTIONS_DONE, clock_now_ns());
+		break;
+	case EFFECTS_UNDER_WAY:
+		break;
+	}
+}
+
+static void begin_step(struct effects *effects, struct client *client,
+		       const struct governor_action *action, uint64_t now_ns)
+{
+	client_read_memory(client, now_ns);
+	effects->step = (struct effects_step){
+		.is_active = true,
+		.action = *action,
+		.registered_ns = client->registered_ns,
+		.before_bytes = client->memory.resident_bytes,
+		.began_ns = now_ns,
+	};
+	if (action->is_dry_run)
+		end_step(effects, client, ACTIONS_DRY_RUN, now_ns);
+	else if (action->method == HISTORY_TRIM)
+		begin_trim(effects, client, now_ns);
+	else
+		begin_remote(effects, client, now_ns);
+}
+
+/* The next step of the plan that there is still a reason for. False: the plan is through. */
+static bool go_on(struct effects *effects, uint64_t now_ns)
+{
+	while (effects->plan_next < effects->plan_count) {
+		const struct governor_action *action = &effects->plan[effects->plan_next++];
+		struct client *client = table_find(effects->table, action->pid);
+
+		if (client == NULL || !governor_goes_on(&client->history, action->method))
+			continue;
+		if (action->trigger == GOVERNOR_PRESSURE) {
+			pressure_look(&effects->pressure, now_ns);
+			if (level_on(effects, client) == LEVEL_NONE)
+				continue;
+		}
+		begin_step(effects, client, action, now_ns);
+		return true;
+	}
+	return false;
+}
+
+static void on_timer(int fd, short what, void *context)
+{
+	struct effects *effects = context;
+	uint64_t now_ns = clock_now_ns();
+
+	(void)fd;
+	(void)what;
+	if (effects->step.is_active && !finish_step(effects, now_ns)) {
+		arm(effects->timer, NAP_MS);
+		return;
+	}
+	if (effects_is_paused(effects, now_ns))
+		effects->plan_next = effects->plan_count;
+	if (go_on(effects, now_ns))
+		arm(effects->timer, effects->step.is_active ? NAP_MS : 0);
+	else
+		begin_round(effects, now_ns);
+}
+
+/* Thresholds of version 1 may be crossed a thousand times a second. */
+static void on_heard(int fd, short what, void *context)
+{
+	struct effects *effects = context;
+	uint64_t now_ns = clock_now_ns();
+
+	(void)fd;
+	(void)what;
+	pressure_wake(&effects->pressure, now_ns);
+	if (pressure_is_pressing(&effects->pressure))
+		begin_round(effects, now_ns);
+	event_del(effects->heard);
+	arm(effects->listening, EFFECTS_HEARD_MS);
+}
+
+static void on_listening(int fd, short what, void *context)
+{
+	struct effects *effects = context;
+
+	(void)fd;
+	(void)what;
+	event_add(effects->heard, NULL);
+}
+
+int effects_init(struct effects *effects, struct event_base *base, struct table *table,
+		 const struct effects_options *options)
+{
+	int error;
+
+	*effects = (struct effects){
+		.table = table,
+		.is_dry_run = options->is_dry_run,
+		.market = {.slack_bytes = options->slack_bytes},
+	};
+	error = pressure_init(&effects->pressure, "/proc/pressure");
+	if (error != 0)
+		return error;
+	effects->timer = event_new(base, -1, 0, on_timer, effects);
+	effects->heard = event_new(base, effects->pressure.epoll, EV_READ | EV_PERSIST, on_heard,
+				   effects);
+	effects->listening = event_new(base, -1, 0, on_listening, effects);
+	if (effects->timer == NULL || effects->heard == NULL || effects->listening == NULL ||
+	    event_add(effects->heard, NULL) != 0)
+		return -ENOMEM;
+	return 0;
+}
+
+void effects_deinit(struct effects *effects)
+{
+	struct event **events[] = {&effects->timer, &effects->heard, &effects->listening};
+
+	for (size_t i = 0; i < sizeof events / sizeof events[0]; i++) {
+		if (*events[i] != NULL)
+			event_free(*events[i]);
+		*events[i] = NULL;
+	}
+	/* Nothing was opened where the table is not known. */
+	if (effects->table != NULL)
+		pressure_deinit(&effects->pressure);
+	free(effects->clients);
+	free(effects->traders);
+	effects->clients = NULL;
+	effects->traders = NULL;
+	effects->clients_size = effects->traders_size = 0;
+}
+
+/* Which groups clients are in: of those who are new, and of some again, as processes may move. */
+static void place_clients(struct effects *effects, uint64_t now_ns)
+{
+	struct pressure *pressure = &effects->pressure;
+	struct client *client, *next;
+	size_t looked = 0;
+
+	HASH_ITER(hh, effects->table->by_pid, client, next)
+	{
+		struct history *history = &client->history;
+		bool is_due = history->placed_ns == 0 ||
+			      now_ns - history->placed_ns >= EFFECTS_PLACE_NS ||
+			      (history->group_id != 0 &&
+			       !pressure_keep(pressure, history->group_id));
+
+		if (!is_due || looked == EFFECTS_PLACES_MAX)
+			continue;
+		looked++;
+		history->group_id = pressure_watch(pressure, client->pid, now_ns);
+		history->placed_ns = now_ns;
+	}
+	pressure_sweep(pressure);
+}
+
+/* When the first of those who are busy now and have marked memory will have been idle for long
+ * enough, before the next tick is there; 0: nobody. */
+static uint64_t decay_due_ms(const struct effects *effects, uint64_t now_ns)
+{
+	const struct client *client;
+	uint64_t soonest_ns = GOVERNOR_IDLE_NS;
+	bool found = false;
+
+	if (effects->remote.release == NULL)
+		return 0;
+	for (client = effects->table->by_pid; client != NULL; client = client->hh.next) {
+		uint64_t idle = idle_ns(client, now_ns);
+
+		if (client->counted[HAK_METRIC_lazyfree_bytes] < GOVERNOR_STEP_BYTES_MIN ||
+		    idle >= GOVERNOR_IDLE_NS)
+			continue;
+		found = true;
+		if (GOVERNOR_IDLE_NS - idle < soonest_ns)
+			soonest_ns = GOVERNOR_IDLE_NS - idle;
+	}
+	return found ? soonest_ns / 1000000 + 1 : 0;
+}
+
+/* What is resident may be of any age here: it only keeps the small out. */
+static void trade(struct effects *effects, uint64_t now_ns)
+{
+	struct client *client, *next;
+	size_t count = 0;
+
+	if (effects->market.slack_bytes == 0 ||
+	    !make_room((void **)&effects->traders, &effects->traders_size,
+		       effects->table->client_count, sizeof *effects->traders))
+		return;
+	table_refresh(effects->table, now_ns);
+	HASH_ITER(hh, effects->table->by_pid, client, next)
+	{
+		if (client->memory.resident_bytes < GOVERNOR_SMALL_BYTES &&
+		    client->counted[HAK_METRIC_live_bytes] >= GOVERNOR_SMALL_BYTES)
+			client_read_memory(client, now_ns);
+		effects->traders[count++] = (struct market_client){
+			.share = &client->history.share,
+			.resident_bytes = client->memory.resident_bytes,
+			.refilled_bytes_total = client->counted[HAK_METRIC_refilled_bytes_total],
+			.refaulted_bytes_total = refaulted_total(client),
+		};
+	}
+	if (effects->market_ns != 0)
+		market_tick(&effects->market, effects->traders, count, now_ns,
+			    now_ns - effects->market_ns);
+	effects->market_ns = now_ns;
+}
+
+void effects_tick(struct effects *effects, uint64_t now_ns)
+{
+	uint64_t due_ms;
+
+	place_clients(effects, now_ns);
+	pressure_tick(&effects->pressure, now_ns);
+	trade(effects, now_ns);
+	begin_round(effects, now_ns);
+	due_ms = decay_due_ms(effects, now_ns);
+	if (effects->plan_count == 0 && !effects->step.is_active && due_ms != 0)
+		arm(effects->timer, due_ms);
+}
+
+void effects_pause(struct effects *effects, uint64_t duration_ns, uint64_t now_ns)
+{
+	effects->paused_until_ns = duration_ns == 0
+					   ? 0
+					   : (now_ns + duration_ns < now_ns ? UINT64_MAX
+									    : now_ns + duration_ns);
+}
+
+void effects_note_command(struct effects *effects, const struct client *client,
+			  uint64_t target_bytes)
+{
+	const struct governor_action action = {
+		.pid = client->pid,
+		.method = HISTORY_TRIM,
+		.trigger = GOVERNOR_COMMAND,
+		.target_bytes = target_bytes,
+	};
+
+	record(effects, client, &action, ACTIONS_PENDING, 0, 0);
+}

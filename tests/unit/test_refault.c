@@ -1,0 +1,133 @@
+/* Goal: bytes that are taken again soon after they were marked or given back are counted, those
+ * that are taken late are not, nor is a heap that only grows; and what threads take is counted.
+ * Method: blocks of two sizes and runs, taken and freed and trimmed; a time that is past, by the
+ * stamp of it. */
+#include "unit.h"
+
+#include "govern/purge.h"
+#include "heap/advice.h"
+#include "heap/pool.h"
+#include "heap/thread.h"
+
+#include <hak/hak.h>
+#include <string.h>
+
+#define MIB ((int64_t)1 << 20)
+#define RUN_BYTES ((size_t)512 << 10)
+#define RUNS 64
+#define BLOCKS 4096
+
+static void *runs[RUNS];
+static void *blocks[BLOCKS];
+
+static struct hak_tally_sums sums_now(void)
+{
+	struct hak_tally_sums sums = {.run_units = 0};
+
+	(void)hak_thread_tally(&sums);
+	return sums;
+}
+
+static void take_runs(void)
+{
+	for (size_t i = 0; i < RUNS; i++) {
+		runs[i] = hak_malloc(RUN_BYTES);
+		assert_non_null(runs[i]);
+		memset(runs[i], 1, RUN_BYTES);
+	}
+}
+
+static void give_runs(void)
+{
+	for (size_t i = 0; i < RUNS; i++)
+		hak_free(runs[i]);
+}
+
+static void a_heap_that_grows_has_no_refaults(void **state)
+{
+	int64_t refilled = sums_now().refilled_bytes;
+
+	(void)state;
+	take_runs();
+	assert_int_equal(sums_now().refaulted_bytes, 0);
+	assert_in_range(sums_now().refilled_bytes - refilled, RUNS * RUN_BYTES,
+			RUNS * RUN_BYTES + MIB);
+	give_runs();
+}
+
+static void runs_that_come_back_at_once(void **state)
+{
+	int64_t before;
+
+	(void)state;
+	take_runs();
+	give_runs();
+	(void)hak_trim(SIZE_MAX);
+	before = sums_now().refaulted_bytes;
+	take_runs();
+	assert_in_range(sums_now().refaulted_bytes - before, 31 * MIB, 33 * MIB);
+	/* What has been taken once is the program's: it is not counted again. */
+	give_runs();
+	before = sums_now().refaulted_bytes;
+	take_runs();
+	assert_int_equal(sums_now().refaulted_bytes, before);
+	give_runs();
+}
+
+/* Every second block keeps its slab; of 4 KiB each hole is a page. */
+static void pages_in_slabs_that_come_back_at_once(void **state)
+{
+	const size_t block_bytes = 4096;
+	int64_t before;
+
+	(void)state;
+	for (size_t i = 0; i < BLOCKS; i++)
+		memset(blocks[i] = hak_malloc(block_bytes), 1, block_bytes);
+	for (size_t i = 0; i < BLOCKS; i += 2)
+		hak_free(blocks[i]);
+	(void)hak_trim(SIZE_MAX);
+	before = sums_now().refaulted_bytes;
+	for (size_t i = 0; i < BLOCKS; i += 2)
+		memset(blocks[i] = hak_malloc(block_bytes), 1, block_bytes);
+	assert_true(sums_now().refaulted_bytes - before > 6 * MIB);
+	assert_true(sums_now().refaulted_bytes - before < 10 * MIB);
+	for (size_t i = 0; i < BLOCKS; i++)
+		hak_free(blocks[i]);
+}
+
+static uint8_t stamp_before(unsigned steps)
+{
+	return (uint8_t)((hak_advice_stamp() + 254u - steps) % 255 + 1);
+}
+
+static int64_t counted(uint8_t stamp, unsigned lazy_count, uint64_t zero_units)
+{
+	int64_t before = sums_now().refaulted_bytes;
+
+	hak_advice_use_units(stamp, lazy_count, zero_units);
+	return sums_now().refaulted_bytes - before;
+}
+
+static void ten_seconds_are_soon(void **state)
+{
+	(void)state;
+	assert_int_equal(counted(stamp_before(0), 3, 0), 3 << 14);
+	assert_int_equal(counted(stamp_before(0), 1, 6), 3 << 14);
+	assert_int_equal(counted(stamp_before(4), 1, 0), 1 << 14);
+	assert_int_equal(counted(stamp_before(7), 3, 6), 0);
+	assert_int_equal(counted(stamp_before(200), 3, 6), 0);
+	/* Never. */
+	assert_int_equal(counted(0, 3, 6), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_heap_that_grows_has_no_refaults),
+		cmocka_unit_test(runs_that_come_back_at_once),
+		cmocka_unit_test(pages_in_slabs_that_come_back_at_once),
+		cmocka_unit_test(ten_seconds_are_soon),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
