@@ -15,9 +15,12 @@ uint64_t hak_limit_used(void);
  * something else has none. */
 bool hak_limit_relieve(size_t bytes);
 
-/* Inside the gate, on some slow paths: above the soft budget, takes the next step of giving free
- * memory back. */
+/* Inside the gate, on some slow paths: above the soft budget, or where the daemon asks for a level
+ * of purging, takes the next step of giving free memory back. */
 void hak_limit_look(uint64_t now_ns);
+
+/* How often the heap came above the daemon's hard budget. */
+uint64_t hak_limit_exceeded_count(void);
 
 /* In the child of a fork: whoever was in the callback is gone, unless it is the one that forked. */
 void hak_limit_fork_child(void);
