@@ -5,11 +5,12 @@
 #ifndef HAKD_SERVE_CONTROL_H
 #define HAKD_SERVE_CONTROL_H
 
-#include "fleet/table.h"
+#include "fleet/reload.h"
 #include "serve/http.h"
 
 struct control {
 	struct table *table;
+	struct reload *reload;
 	const char *version;
 	time_t started;
 };
