@@ -125,13 +125,25 @@ static void forget_the_silent(void)
 	hak_thread_leave(thread);
 }
 
+/* What refused may have been a budget of which the daemon has said meanwhile that it is another: on
+ * the way out of the slow path that was refused. True once for each thread. */
+static bool policy_has_changed(void)
+{
+	static __thread uint32_t known;
+	uint32_t count = atomic_load_explicit(&hak_policy.change_count, memory_order_relaxed);
+	bool has_changed = count != known;
+
+	known = count;
+	return has_changed;
+}
+
 bool hak_limit_relieve(size_t bytes)
 {
 	int saved_errno = errno;
 	bool has_room;
 
 	if (!hak_budget_refuses(bytes))
-		return false;
+		return policy_has_changed();
 	forget_the_silent();
 	has_room = has_room_after_purge(bytes);
 	if (!has_room) {
