@@ -146,10 +146,16 @@ static void on_stop(evutil_socket_t number, short what, void *context)
 
 static void on_hangup(evutil_socket_t number, short what, void *context)
 {
+	struct daemon *daemon = context;
+	struct conf_report report = {.error_count = 0};
+	bool is_good = reload_now(&daemon->reload, &report);
+
 	(void)number;
 	(void)what;
-	(void)context;
-	log_say(LOG_INFO, "Nothing is read again at SIGHUP.");
+	reload_log(&report);
+	conf_report_deinit(&report);
+	log_say(is_good ? LOG_INFO : LOG_ERR, "The configuration was read at SIGHUP: %s.",
+		is_good ? "it holds now" : "it has errors, and what was before holds on");
 }
 
 static void on_departure(evutil_socket_t fd, short what, void *context)
@@ -181,19 +187,20 @@ static void notify_status(struct daemon *daemon, const char *ready)
 	struct table *table = &daemon->table;
 	char status[sizeof daemon->status], live[TEXT_SIZE_BYTES];
 	char budget[TEXT_SIZE_BYTES] = "none", pressure[24];
-	uint64_t sum[HAK_METRIC_COUNT];
+	uint64_t sum[HAK_METRIC_COUNT], soft_bytes = allot_default_soft(&table->allot);
 
 	if (getenv("NOTIFY_SOCKET") == NULL)
 		return;
 	table_refresh(table, clock_now_ns());
 	table_sum(table, sum);
 	text_format_bytes(live, sum[HAK_METRIC_live_bytes]);
-	if (table->soft_budget_bytes != 0)
-		text_format_bytes(budget, table->soft_budget_bytes);
-	snprintf(status, sizeof status, "%zu client%s, %s live, soft budget %s, pressure %s%s",
+	if (soft_bytes != 0)
+		text_format_bytes(budget, soft_bytes);
+	snprintf(status, sizeof status, "%zu client%s, %s live, soft budget %s, pressure %s%s%s",
 		 table->client_count, table->client_count == 1 ? "" : "s", live, budget,
 		 pressure_words(daemon, pressure, sizeof pressure),
-		 daemon->effects.is_dry_run ? ", dry run" : "");
+		 daemon->effects.is_dry_run ? ", dry run" : "",
+		 daemon->reload.is_good ? "" : ", bad configuration");
 	if (ready[0] == '\0' && strcmp(status, daemon->status) == 0)
 		return;
 	strcpy(daemon->status, status);
@@ -288,6 +295,21 @@ static int init_servers(struct daemon *daemon)
 	return error;
 }
 
+/* With a configuration that has errors it does without: it would be of no use to anybody if it did
+ * not start. */
+static void init_policy(struct daemon *daemon, const struct daemon_options *options)
+{
+	struct conf_report report = {.error_count = 0};
+
+	daemon->table.allot.default_soft_bytes = options->soft_budget_bytes;
+	daemon->table.allot.memory_bytes = options->memory_bytes;
+	reload_init(&daemon->reload, &daemon->table, &options->config);
+	if (!reload_now(&daemon->reload, &report))
+		log_say(LOG_ERR, "The configuration has errors: going on without one.");
+	reload_log(&report);
+	conf_report_deinit(&report);
+}
+
 int daemon_init(struct daemon *daemon, const struct daemon_options *options)
 {
 	bool served[SOCKET_KINDS] = {false};
@@ -296,10 +318,12 @@ int daemon_init(struct daemon *daemon, const struct daemon_options *options)
 	*daemon = (struct daemon){.listener = {.fd = -1}, .table = {.departures = -1}};
 	daemon->control = (struct control){.table = &daemon->table,
 					   .effects = &daemon->effects,
+					   .reload = &daemon->reload,
 					   .version = VERSION,
 					   .started = time(NULL)};
 	error = table_init(&daemon->table);
-	daemon->table.soft_budget_bytes = options->soft_budget_bytes;
+	if (error == 0)
+		init_policy(daemon, options);
 	if (error == 0)
 		error = init_servers(daemon);
 	if (error == 0)
@@ -330,6 +354,8 @@ void daemon_deinit(struct daemon *daemon)
 	http_deinit(&daemon->http);
 	http_deinit(&daemon->metrics_http);
 	effects_deinit(&daemon->effects);
+	if (daemon->reload.table != NULL)
+		reload_deinit(&daemon->reload);
 	table_deinit(&daemon->table);
 	if (daemon->base != NULL)
 		event_base_free(daemon->base);
@@ -339,11 +365,12 @@ void daemon_deinit(struct daemon *daemon)
 int daemon_run(struct daemon *daemon)
 {
 	char budget[TEXT_SIZE_BYTES] = "none";
+	uint64_t soft_bytes = allot_default_soft(&daemon->table.allot);
 
 	/* Whoever hangs up while it is answered has its error from write(2). */
 	signal(SIGPIPE, SIG_IGN);
-	if (daemon->table.soft_budget_bytes != 0)
-		text_format_bytes(budget, daemon->table.soft_budget_bytes);
+	if (soft_bytes != 0)
+		text_format_bytes(budget, soft_bytes);
 	log_say(LOG_INFO, "hakd " VERSION " is ready; soft budget of each process: %s.", budget);
 	notify_status(daemon, "READY=1\n");
 	if (event_base_dispatch(daemon->base) < 0) {

@@ -17,13 +17,16 @@
 struct daemon_options {
 	const char *runtime_dir;
 	const char *metrics_socket; /* a path, or NULL: none */
-	uint64_t soft_budget_bytes; /* 0: none */
+	uint64_t soft_budget_bytes; /* 0: none; ALLOT_NO_DEFAULT: as configured */
+	uint64_t memory_bytes;	    /* of the machine */
+	struct conf_sources config;
 	struct effects_options effects;
 };
 
 struct daemon {
 	struct event_base *base;
 	struct table table;
+	struct reload reload;
 	struct effects effects;
 	struct control control;
 	struct listener listener;

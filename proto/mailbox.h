@@ -24,17 +24,18 @@ struct hak_mailbox {
 	uint64_t daemon_seen;	    /* counts up every 2 s while the daemon lives */
 	uint64_t epoch;		    /* rises with every change of what follows */
 	uint64_t soft_budget_bytes; /* above it a heap turns frugal; 0: none */
-	uint64_t hard_budget_bytes; /* above it allocation fails; 0: none */
+	uint64_t hard_budget_bytes; /* what comes above it: flags; 0: none */
 	uint64_t trim_request;	    /* rises with every trim; answered by telemetry's trim_ack */
 	uint64_t trim_target_bytes; /* give back so many at most; 0: all that can go */
 	uint64_t purge_level;	    /* 0, 1, 2 */
 	uint64_t decay_ns; /* free memory older than this goes back; 0: the library's own */
 	uint64_t magazine_bytes_max; /* of one magazine; 0: the library's own */
-	uint64_t flags;		     /* HAK_MAILBOX_REMOTE_RECLAIM */
+	uint64_t flags;		     /* HAK_MAILBOX_... */
 	uint64_t reserved;
 };
 
 #define HAK_MAILBOX_REMOTE_RECLAIM ((uint64_t)1) /* the daemon has taken pages back before */
+#define HAK_MAILBOX_FAIL ((uint64_t)2) /* at the hard budget allocation fails; else it is counted */
 
 void hak_mailbox_encode(const struct hak_mailbox *mailbox, uint8_t bytes[HAK_MAILBOX_BYTES]);
 void hak_mailbox_decode(const uint8_t bytes[HAK_MAILBOX_BYTES], struct hak_mailbox *mailbox);

@@ -12,7 +12,7 @@
 #define PID_MAX (1L << 22)
 
 #define TIMEOUT_SECONDS_MAX 86400.0
-#define DURATION_SECONDS_MAX 604800.0
+#define DURATION_SECONDS_MAX (365 * 86400.0)
 
 /* JSON's integers end at 2^63; whoever asks for more means all. */
 #define SIZE_BYTES_MAX 0x1p62
@@ -81,25 +81,26 @@ bool arguments_timeout(const char *text, int64_t *timeout_ms)
 
 bool arguments_duration(const char *text, int64_t *duration_ms)
 {
-	static const char letters[] = "smhd";
-	static const double seconds[] = {1, 60, 3600, 86400};
+	static const struct {
+		const char *name;
+		double seconds;
+	} units[] = {{"", 1}, {"s", 1}, {"min", 60}, {"m", 60}, {"h", 3600}, {"d", 86400}};
 	char *end = NULL;
-	double number = number_of(text, &end), unit = 1;
-	const char *letter = isnan(number) || *end == '\0' ? NULL : strchr(letters, *end);
+	double number = number_of(text, &end);
 
-	if (letter != NULL) {
-		unit = seconds[letter - letters];
-		end++;
+	for (size_t i = 0; !isnan(number) && i < sizeof units / sizeof units[0]; i++) {
+		double seconds = number * units[i].seconds;
+
+		if (strcmp(end, units[i].name) != 0 || seconds < 0.001 ||
+		    seconds > DURATION_SECONDS_MAX)
+			continue;
+		*duration_ms = (int64_t)(seconds * 1000);
+		return true;
 	}
-	if (isnan(number) || *end != '\0' || number * unit < 0.001 ||
-	    number * unit > DURATION_SECONDS_MAX) {
-		arguments_complain("'%s' is not a time: a number of seconds, or one with s, m, h "
-				   "or d; more than 0 and at most a week",
-				   text);
-		return false;
-	}
-	*duration_ms = (int64_t)(number * unit * 1000);
-	return true;
+	arguments_complain("'%s' is not a time: a number of seconds, or one with s, min, h or d "
+			   "behind; more than 0 and at most a year",
+			   text);
+	return false;
 }
 
 /* What the letters behind a size multiply it by; 0 where they are none that we know. */

@@ -41,7 +41,8 @@ bool arguments_pid(const char *text, pid_t *pid);
 /* Seconds, with a fraction if need be; more than 0, a day at most. */
 bool arguments_timeout(const char *text, int64_t *timeout_ms);
 
-/* A time with s, m, h or d behind, or of seconds: 90, 1.5h; more than 0, a week at most. */
+/* A time with s, min (or m), h or d behind, or of seconds: 90, 1.5h; more than 0, at most a
+ * year. */
 bool arguments_duration(const char *text, int64_t *duration_ms);
 
 /* A whole number of bytes, or one with K, M, G or T, which are powers of 1024, with or without B

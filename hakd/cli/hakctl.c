@@ -1,7 +1,9 @@
-/* hakctl - change: asks hakd to take memory back. What it did is read from the program's own
- * numbers, so "released" is what went back to the system, not what was asked for. */
+/* hakctl - change: asks hakd to take memory back, and sets its policy. What a trim did is read from
+ * the program's own numbers, so "released" is what went back to the system, not what was asked
+ * for. */
 #include "cli/answer.h"
 #include "cli/arguments.h"
+#include "cli/budget.h"
 #include "cli/pause.h"
 #include "cli/query.h"
 #include "cli/render.h"
@@ -15,15 +17,31 @@
 
 static const char usage[] =
 	"usage: hakctl trim [OPTION...] PID\n"
+	"       hakctl budget set [OPTION...] GROUP|PID\n"
+	"       hakctl budget get [OPTION...] [GROUP|PID]\n"
+	"       hakctl budget clear [OPTION...] GROUP|PID\n"
+	"       hakctl why [OPTION...] PID\n"
+	"       hakctl reload [OPTION...]\n"
 	"       hakctl policy [OPTION...] pause|resume\n"
 	"\n"
 	"trim asks a program on libhak to give back the memory that it does not use, and says what "
 	"came\n"
 	"of it. A program answers when it next needs memory: one that is idle leaves the request\n"
-	"pending, and carries it out when it wakes up. policy pause makes hakd take no memory "
-	"back\n"
-	"by itself, until policy resume.\n"
+	"pending, and carries it out when it wakes up. budget sets what a group or a process is "
+	"to\n"
+	"stay below, until it is cleared or hakd ends. why tells which section of hakd.conf(5) "
+	"holds\n"
+	"for a process. reload makes hakd read its configuration anew. policy pause makes hakd "
+	"take\n"
+	"no memory back by itself, until policy resume.\n"
 	"\n"
+	"  --soft SIZE|none   above it a program's free memory goes back and its caches stay "
+	"small\n"
+	"  --hard SIZE|none   above it --on-limit says what comes\n"
+	"  --on-limit report|fail\n"
+	"                     only count that, or let allocations fail with ENOMEM\n"
+	"  --ttl TIME         the budget holds for so long: 90s, 30min, 1h, 7d\n"
+	"  --persist          keep a group's budget in hakd.conf.d, or with clear no more\n"
 	"  --target SIZE      give back so much at most, such as 200M; everything by default\n"
 	"  --timeout SEC      how long to wait for the program, 5 by default\n"
 	"  --no-wait          only leave the request\n"
@@ -50,8 +68,7 @@ struct options {
 	pid_t pid;
 	uint64_t target_bytes; /* 0: all */
 	bool is_json, is_exact, waits;
-	bool is_policy; /* else it is a trim */
-	struct pause_options pause;
+	struct budget_wish wish;
 };
 
 /* The `trim` of a client. */
@@ -64,19 +81,27 @@ enum option_letter {
 	OPTION_DIR = 'd',
 	OPTION_HELP = 'h',
 	OPTION_JSON = 'j',
+	OPTION_LIMIT = 'l',
+	OPTION_SOFT = 'S',
+	OPTION_HARD = 'H',
+	OPTION_PERSIST = 'p',
+	OPTION_TTL = 'T',
 	OPTION_NO_WAIT = 'n',
 	OPTION_TARGET = 's',
 	OPTION_TIMEOUT = 't',
-	OPTION_TTL = 'l',
 	OPTION_VERSION = 'v',
 };
 
 static const struct option long_options[] = {
 	{"bytes", no_argument, NULL, OPTION_BYTES},
+	{"hard", required_argument, NULL, OPTION_HARD},
 	{"help", no_argument, NULL, OPTION_HELP},
 	{"json", no_argument, NULL, OPTION_JSON},
 	{"no-wait", no_argument, NULL, OPTION_NO_WAIT},
+	{"on-limit", required_argument, NULL, OPTION_LIMIT},
+	{"persist", no_argument, NULL, OPTION_PERSIST},
 	{"runtime-dir", required_argument, NULL, OPTION_DIR},
+	{"soft", required_argument, NULL, OPTION_SOFT},
 	{"target", required_argument, NULL, OPTION_TARGET},
 	{"timeout", required_argument, NULL, OPTION_TIMEOUT},
 	{"ttl", required_argument, NULL, OPTION_TTL},
@@ -104,8 +129,17 @@ static bool take_option(int letter, struct options *options)
 		return arguments_size(optarg, &options->target_bytes);
 	case OPTION_TIMEOUT:
 		return arguments_timeout(optarg, &options->timeout_ms);
+	case OPTION_SOFT:
+		return budget_read_size(optarg, &options->wish.has_soft, &options->wish.soft_bytes);
+	case OPTION_HARD:
+		return budget_read_size(optarg, &options->wish.has_hard, &options->wish.hard_bytes);
+	case OPTION_LIMIT:
+		return budget_read_limit(optarg, &options->wish.limit);
 	case OPTION_TTL:
-		return arguments_duration(optarg, &options->pause.ttl_ms);
+		return arguments_duration(optarg, &options->wish.ttl_ms);
+	case OPTION_PERSIST:
+		options->wish.persists = true;
+		return true;
 	default: /* getopt has complained */
 		return false;
 	}
@@ -261,25 +295,124 @@ static enum exit_code trim_process(const struct options *options, struct query *
 	return code;
 }
 
-/* The verb and what it is about; false: said what is wrong. */
-static bool take_words(int count, char **words, struct options *options)
+static struct budget_look look_of(const struct options *options)
 {
-	options->is_policy = count > 0 && strcmp(words[0], "policy") == 0;
+	return (struct budget_look){.is_json = options->is_json, .is_exact = options->is_exact};
+}
+
+static enum exit_code do_budget_set(const struct options *options, struct query *query)
+{
+	struct budget_look look = look_of(options);
+
+	return budget_set(query, &options->wish, &look);
+}
+
+static enum exit_code do_budget_get(const struct options *options, struct query *query)
+{
+	struct budget_look look = look_of(options);
+
+	return budget_get(query, &options->wish, &look);
+}
+
+static enum exit_code do_budget_clear(const struct options *options, struct query *query)
+{
+	struct budget_look look = look_of(options);
+
+	return budget_clear(query, &options->wish, &look);
+}
+
+static enum exit_code do_why(const struct options *options, struct query *query)
+{
+	struct budget_look look = look_of(options);
+
+	return budget_why(query, options->pid, &look);
+}
+
+static enum exit_code do_reload(const struct options *options, struct query *query)
+{
+	struct budget_look look = look_of(options);
+
+	return budget_reload(query, &look);
+}
+
+static enum exit_code do_pause(const struct options *options, struct query *query)
+{
+	return pause_begin(query, options->wish.ttl_ms, options->is_json);
+}
+
+static enum exit_code do_resume(const struct options *options, struct query *query)
+{
+	return pause_end(query, options->is_json);
+}
+
+/* Each verb: how many words it has behind it, and what it does. */
+static const struct verb {
+	const char *words[2];
+	int least, most; /* of the words behind it */
+	bool needs_pid;
+	const char *needs; /* what is said where there are too few */
+	enum exit_code (*act)(const struct options *options, struct query *query);
+} verbs[] = {
+	{{"trim"}, 1, 1, true, "trim needs a PID", trim_process},
+	{{"budget", "set"}, 1, 1, false, "budget set needs a GROUP or a PID", do_budget_set},
+	{{"budget", "get"}, 0, 1, false, "", do_budget_get},
+	{{"budget", "clear"}, 1, 1, false, "budget clear needs a GROUP or a PID", do_budget_clear},
+	{{"why"}, 1, 1, true, "why needs a PID", do_why},
+	{{"reload"}, 0, 0, false, "", do_reload},
+	{{"policy", "pause"}, 0, 0, false, "", do_pause},
+	{{"policy", "resume"}, 0, 0, false, "", do_resume},
+};
+
+#define VERBS "trim, budget, why, reload and policy"
+
+/* The verb whose words these begin with; NULL: said what is wrong. */
+static const struct verb *find_verb(int count, char **words)
+{
+	for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++) {
+		const struct verb *verb = &verbs[i];
+
+		if (count > 0 && strcmp(words[0], verb->words[0]) == 0 &&
+		    (verb->words[1] == NULL ||
+		     (count > 1 && strcmp(words[1], verb->words[1]) == 0)))
+			return verb;
+	}
 	if (count == 0)
-		arguments_complain("what is to be done? The verbs are trim and policy");
-	else if (options->is_policy && count != 2)
-		arguments_complain("policy needs a word, pause or resume, and no more");
-	else if (options->is_policy)
-		return pause_take_word(words[1], &options->pause);
-	else if (strcmp(words[0], "trim") != 0)
-		arguments_complain("there is no verb '%s', only trim and policy", words[0]);
-	else if (count == 1)
-		arguments_complain("trim needs a PID");
-	else if (count > 2)
-		arguments_complain("one PID at a time");
+		arguments_complain("what is to be done? The verbs are " VERBS);
+	else if (strcmp(words[0], "budget") == 0)
+		arguments_complain("budget set, budget get or budget clear?");
+	else if (strcmp(words[0], "policy") == 0)
+		arguments_complain("policy pause or policy resume?");
 	else
-		return arguments_pid(words[1], &options->pid);
-	return false;
+		arguments_complain("there is no verb '%s', only " VERBS, words[0]);
+	return NULL;
+}
+
+/* The verb and what it is about; NULL: said what is wrong. */
+static const struct verb *take_words(int count, char **words, struct options *options)
+{
+	const struct verb *verb = find_verb(count, words);
+	int skipped;
+
+	if (verb == NULL)
+		return NULL;
+	skipped = verb->words[1] == NULL ? 1 : 2;
+	count -= skipped;
+	words += skipped;
+	if (count < verb->least) {
+		arguments_complain("%s", verb->needs);
+		return NULL;
+	}
+	if (count > verb->most) {
+		arguments_complain(verb->most == 0   ? "there is nothing to do with '%s'"
+				   : verb->needs_pid ? "one PID at a time, without '%s'"
+						     : "one GROUP or PID at a time, without '%s'",
+				   words[verb->most]);
+		return NULL;
+	}
+	options->wish.whose = count > 0 ? words[0] : NULL;
+	if (verb->needs_pid && !arguments_pid(words[0], &options->pid))
+		return NULL;
+	return verb->act != do_budget_set || budget_may_set(&options->wish) ? verb : NULL;
 }
 
 int main(int count, char **arguments)
@@ -289,6 +422,7 @@ int main(int count, char **arguments)
 		.timeout_ms = ARGUMENTS_TIMEOUT_MS,
 		.waits = true,
 	};
+	const struct verb *verb;
 	struct query query;
 	enum exit_code code;
 	int letter;
@@ -305,16 +439,14 @@ int main(int count, char **arguments)
 		if (!take_option(letter, &options))
 			return arguments_refuse();
 	}
-	if (!take_words(count - optind, arguments + optind, &options))
+	verb = take_words(count - optind, arguments + optind, &options);
+	if (verb == NULL)
 		return arguments_refuse();
-	options.pause.is_json = options.is_json;
 	code = query_init(&query, options.runtime_dir, options.timeout_ms);
-	if (code != EXIT_CODE_OK)
-		query_complain(&query, code, 0);
-	else if (options.is_policy)
-		code = pause_run(&options.pause, &query);
+	if (code == EXIT_CODE_OK)
+		code = verb->act(&options, &query);
 	else
-		code = trim_process(&options, &query);
+		query_complain(&query, code, 0);
 	query_deinit(&query);
 	return arguments_finish(code);
 }

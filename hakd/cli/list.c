@@ -126,6 +126,14 @@ static void print_daemon(const json_t *status, const json_t *policy, struct answ
 			printf(", hard budget %s", render_size(hard_bytes, how, text));
 		printf(" (pid %lld, since %s)\n", (long long)pid, started);
 	}
+	if (json_is_false(json_object_get(json_object_get(status, "config"), "good"))) {
+		const char *why = json_string_value(
+			json_object_get(json_object_get(status, "config"), "error"));
+		char *safe = render_safe(why != NULL ? why : "");
+
+		printf("Its configuration has errors, and what was before holds: %s\n", safe);
+		free(safe);
+	}
 	free(version);
 	free(started);
 }

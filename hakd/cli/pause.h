@@ -1,4 +1,5 @@
-/* pause.h - hakctl policy: makes hakd's governor rest, and work again. */
+/* pause.h - hakctl policy: makes hakd's governor rest, and work again. Each asks hakd, and says
+ * what came of it. */
 #ifndef HAK_CLI_PAUSE_H
 #define HAK_CLI_PAUSE_H
 
@@ -6,16 +7,8 @@
 
 #include <stdbool.h>
 
-struct pause_options {
-	bool is_pause;	/* else it resumes */
-	int64_t ttl_ms; /* 0: until it is resumed */
-	bool is_json;
-};
-
-/* The word behind "policy"; false: said what is wrong. */
-bool pause_take_word(const char *word, struct pause_options *options);
-
-/* Asks hakd, and says what came of it. */
-enum exit_code pause_run(const struct pause_options *options, struct query *query);
+/* ttl_ms: for how long, a week at most; 0: until it is resumed. */
+enum exit_code pause_begin(struct query *query, int64_t ttl_ms, bool is_json);
+enum exit_code pause_end(struct query *query, bool is_json);
 
 #endif

@@ -83,7 +83,7 @@ void query_complain(const struct query *query, enum exit_code code, pid_t pid)
 	char *why = render_safe(query->why);
 
 	/* "No client" may mean two things, and we can look which. */
-	if (code == EXIT_CODE_NO_PROCESS)
+	if (code == EXIT_CODE_NO_PROCESS && pid != 0)
 		hint = kill(pid, 0) == 0 || errno == EPERM
 			       ? "The process runs, but not on libhak, or has not registered yet."
 			       : "There is no such process at all.";
@@ -233,10 +233,14 @@ static enum exit_code judge_status(struct query *query, long status, const char 
 			    "%s was answered with status %ld and no reason: is it hakd that "
 			    "listens at %s?",
 			    path, status, query->socket_path);
-	if (status == 404 && strncmp(path, "/v1/clients/", 12) == 0)
+	if (status == 404 &&
+	    (strncmp(path, "/v1/clients/", 12) == 0 || strcmp(path, "/v1/budgets") == 0))
 		return fail(query, EXIT_CODE_NO_PROCESS, "%s", sentence);
 	if (status == 401 || status == 403)
 		return fail(query, EXIT_CODE_NO_PERMISSION, "hakd refuses: %s", sentence);
+	if (status == 422)
+		return fail(query, EXIT_CODE_FAILED, "hakd keeps the configuration that it has: %s",
+			    sentence);
 	return fail(query, EXIT_CODE_FAILED, "hakd answers %s with status %ld: %s", path, status,
 		    sentence);
 }

@@ -38,7 +38,8 @@ void query_deinit(struct query *query);
  * answer is an object that the caller drops with json_decref; else it is NULL. */
 enum exit_code query_ask(struct query *query, const char *path, const char *body, json_t **answer);
 
-/* Says on stderr why a question failed and what to do; `pid` is the process that it was about. */
+/* Says on stderr why a question failed and what to do; `pid` is the process that it was about,
+ * or 0. */
 void query_complain(const struct query *query, enum exit_code code, pid_t pid);
 
 #endif

@@ -70,6 +70,16 @@ static void print_trim(struct answer *answer, const json_t *client, enum render_
 		print_fact("pending", "a trim waits until the program next needs memory");
 }
 
+/* A daemon that is older has no policies. */
+static void print_policy(const json_t *client)
+{
+	const json_t *policy = json_object_get(client, "policy");
+	const char *name = json_string_value(json_object_get(policy, "name"));
+
+	if (json_is_object(policy))
+		print_fact("policy", name != NULL ? name : "as by default");
+}
+
 static void print_facts(struct answer *answer, const json_t *client, int64_t live_bytes,
 			enum render_size how)
 {
@@ -85,6 +95,7 @@ static void print_facts(struct answer *answer, const json_t *client, int64_t liv
 	print_fact("user", user);
 	print_fact("unit", answer_text(answer, client, "unit"));
 	print_fact("group", answer_text(answer, client, "group"));
+	print_policy(client);
 	print_fact("libhak", answer_text(answer, client, "library_version"));
 	print_fact("registered", answer_text(answer, client, "registered"));
 	printf("  %-12s %s old\n", "numbers",

@@ -72,10 +72,21 @@ static int write_mailbox(struct client *client)
 	return error;
 }
 
+static void put_wishes(struct hak_mailbox *mailbox, const struct client_wishes *wishes)
+{
+	mailbox->soft_budget_bytes = wishes->budget.soft_bytes;
+	mailbox->hard_budget_bytes = wishes->budget.hard_bytes;
+	mailbox->purge_level = wishes->purge_level;
+	mailbox->decay_ns = wishes->decay_ns;
+	mailbox->magazine_bytes_max = wishes->magazine_bytes_max;
+	mailbox->flags &= ~CLIENT_WISH_FLAGS;
+	if (wishes->budget.fails)
+		mailbox->flags |= HAK_MAILBOX_FAIL;
+}
+
 /* A page that an earlier daemon has written goes on where that one ended: a number that the client
  * has seen must not come back with another meaning. Of a new page all words are 0. */
-static int open_mailbox(struct client *client, uint64_t soft_budget_bytes,
-			uint64_t hard_budget_bytes)
+int client_open(struct client *client, const struct client_wishes *wishes)
 {
 	uint8_t bytes[HAK_MAILBOX_BYTES];
 	struct hak_mailbox found;
@@ -88,19 +99,28 @@ static int open_mailbox(struct client *client, uint64_t soft_budget_bytes,
 		.sequence = found.sequence,
 		.daemon_seen = found.daemon_seen + 1,
 		.epoch = found.epoch + 1,
-		.soft_budget_bytes = soft_budget_bytes,
-		.hard_budget_bytes = hard_budget_bytes,
 		.trim_request = found.trim_request,
 	};
+	put_wishes(&client->mailbox, wishes);
+	return write_mailbox(client);
+}
+
+int client_wish(struct client *client, const struct client_wishes *wishes)
+{
+	struct hak_mailbox before = client->mailbox;
+
+	put_wishes(&client->mailbox, wishes);
+	if (memcmp(&before, &client->mailbox, sizeof before) == 0)
+		return 0;
+	client->mailbox.epoch++;
 	return write_mailbox(client);
 }
 
 int client_new(const struct client_papers *papers, const struct process_identity *identity,
-	       uint64_t soft_budget_bytes, uint64_t hard_budget_bytes, struct client **result)
+	       struct client **result)
 {
 	struct client *client = calloc(1, sizeof *client);
 	struct stat status;
-	int error;
 
 	if (client == NULL)
 		return -ENOMEM;
@@ -113,10 +133,9 @@ int client_new(const struct client_papers *papers, const struct process_identity
 	client->plausible = true;
 	client->registered = time(NULL);
 	client->registered_ns = client->checked_ns = clock_now_ns();
-	error = fstat(client->memfd, &status) != 0
-			? -errno
-			: open_mailbox(client, soft_budget_bytes, hard_budget_bytes);
-	if (error != 0) {
+	if (fstat(client->memfd, &status) != 0) {
+		int error = -errno;
+
 		free(client);
 		return error;
 	}

@@ -15,6 +15,7 @@
 
 #include "fleet/groups.h"
 #include "fleet/history.h"
+#include "fleet/policy.h"
 #include "fleet/process.h"
 #include "proto/hello.h"
 #include "proto/mailbox.h"
@@ -23,6 +24,17 @@
 #include <sys/queue.h>
 
 struct account; /* table.h: what the clients of a user share */
+
+/* What the mailbox is to say, but for what is asked once (trims). Flags beyond those of
+ * CLIENT_WISH_FLAGS are left as they are. */
+struct client_wishes {
+	struct group_budget budget;
+	uint64_t purge_level;
+	uint64_t decay_ns;
+	uint64_t magazine_bytes_max;
+};
+
+#define CLIENT_WISH_FLAGS HAK_MAILBOX_FAIL
 
 struct client {
 	UT_hash_handle hh;	   /* by pid, in table.h */
@@ -37,7 +49,9 @@ struct client {
 	ino_t inode;
 	struct process_identity identity;
 	struct hak_hello hello;
-	struct hak_mailbox mailbox; /* as written */
+	struct hak_mailbox mailbox;	   /* as written */
+	const struct policy_section *rule; /* that holds for it; NULL: none */
+	struct client_wishes wishes;	   /* as reckoned; in a dry run not written */
 	struct hak_telemetry telemetry;
 	uint64_t counted[HAK_METRIC_COUNT];
 	struct history history; /* of releases, govern/'s own */
@@ -65,7 +79,7 @@ const char *client_refuse_page(int memfd, uint32_t superslab_count);
 /* Takes the two descriptors where it succeeds: *client is to be freed with client_free. 0, -ENOMEM,
  * or the errno of a page that cannot be written. */
 int client_new(const struct client_papers *papers, const struct process_identity *identity,
-	       uint64_t soft_budget_bytes, uint64_t hard_budget_bytes, struct client **client);
+	       struct client **client);
 void client_free(struct client *client);
 
 enum client_read {
@@ -79,6 +93,13 @@ enum client_read client_refresh(struct client *client, uint64_t now_ns);
 
 /* Looks how much memory the process has now; its `memory` may else be of any age. */
 void client_read_memory(struct client *client, uint64_t now_ns);
+
+/* Opens the mailbox with these wishes; to be called once, before anything else is written there. 0
+ * or a negative errno. */
+int client_open(struct client *client, const struct client_wishes *wishes);
+
+/* Writes the wishes where they are others than before. 0 or a negative errno. */
+int client_wish(struct client *client, const struct client_wishes *wishes);
 
 /* "The daemon lives": to be called every 2 s. 0, or a negative errno: the page is of no use. */
 int client_tick(struct client *client);

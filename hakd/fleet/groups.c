@@ -34,7 +34,7 @@ void groups_deinit(struct groups *groups)
 	}
 }
 
-static struct group *find(struct groups *groups, const char *name)
+struct group *groups_find(struct groups *groups, const char *name)
 {
 	struct group *group;
 
@@ -44,12 +44,12 @@ static struct group *find(struct groups *groups, const char *name)
 
 struct group *groups_join(struct groups *groups, const char *name)
 {
-	struct group *group = find(groups, name);
+	struct group *group = groups_find(groups, name);
 
 	/* The last place is kept for "other". */
 	if (group == NULL && groups->count >= GROUPS_MAX - 1) {
 		name = GROUP_OTHER;
-		group = find(groups, name);
+		group = groups_find(groups, name);
 	}
 	if (group == NULL) {
 		group = calloc(1, sizeof *group);

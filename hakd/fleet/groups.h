@@ -10,6 +10,7 @@
 #define HAKD_FLEET_GROUPS_H
 
 #include "base/clock.h"
+#include "fleet/share.h"
 #include "proto/telemetry.h"
 
 #include <stddef.h>
@@ -20,6 +21,26 @@
 #define GROUPS_LINGER_NS (3600 * CLOCK_SECOND_NS)
 #define GROUP_OTHER "other"
 
+/* 0: none. */
+struct group_budget {
+	uint64_t soft_bytes;
+	uint64_t hard_bytes;
+	bool fails; /* at the hard one; else it is only counted */
+};
+
+/* What allot.h keeps of a group. */
+struct group_ledger {
+	struct group_budget budget; /* of all members together */
+	struct group_budget rules;  /* the strictest that members' rules give the group */
+	struct share soft, hard;    /* as they are dealt out */
+	uint64_t member_count;	    /* those that take part */
+	unsigned __int128 live_bytes;
+	uint64_t used_bytes; /* live and cached */
+	uint64_t exceeded_ns;
+	bool has_member_over;
+	bool is_over; /* a member, or all together */
+};
+
 struct group {
 	UT_hash_handle hh; /* by name */
 	char name[128];
@@ -27,6 +48,8 @@ struct group {
 	uint64_t empty_since_ns;
 	uint64_t departed[HAK_METRIC_COUNT]; /* of counters; 0 for gauges */
 	uint64_t sum[HAK_METRIC_COUNT];	     /* as table_sum left it */
+	struct group_budget members;	     /* the sums of their own budgets, likewise */
+	struct group_ledger ledger;
 };
 
 struct groups {
@@ -38,6 +61,9 @@ void groups_deinit(struct groups *groups);
 
 /* The group of that name, or "other", with one member more. NULL: no memory. */
 struct group *groups_join(struct groups *groups, const char *name);
+
+/* NULL: there is none of that name. */
+struct group *groups_find(struct groups *groups, const char *name);
 
 /* One member less; what it had counted stays. */
 void group_leave(struct group *group, const uint64_t counted[HAK_METRIC_COUNT], uint64_t now_ns);

@@ -84,11 +84,10 @@ void process_unit_of(const char *cgroup, char *unit, size_t size)
 
 /* Version 2's line is "0::PATH". Beside version 1 ("hybrid") systemd's tree may be the one that is
  * called name=systemd. */
-static void read_unit(pid_t pid, char *unit, size_t size)
+static void read_cgroup(pid_t pid, struct process_identity *identity)
 {
 	char text[4096], *line, *next;
 
-	unit[0] = '\0';
 	if (read_proc(pid, "cgroup", text, sizeof text) < 0)
 		return;
 	for (line = text; line != NULL && *line != '\0'; line = next) {
@@ -101,8 +100,10 @@ static void read_unit(pid_t pid, char *unit, size_t size)
 			path = line + 3;
 		else if (strstr(line, ":name=systemd:") != NULL)
 			path = strstr(line, ":name=systemd:") + strlen(":name=systemd:");
-		if (path != NULL && unit[0] == '\0')
-			process_unit_of(path, unit, size);
+		if (path == NULL || identity->unit[0] != '\0')
+			continue;
+		process_unit_of(path, identity->unit, sizeof identity->unit);
+		text_clean(identity->cgroup, sizeof identity->cgroup, path, strlen(path));
 	}
 }
 
@@ -136,7 +137,7 @@ bool process_identify(pid_t pid, struct process_identity *identity)
 		count--;
 	text_clean(identity->comm, sizeof identity->comm, comm, count > 0 ? (size_t)count : 0);
 	read_exe(pid, identity->exe, sizeof identity->exe);
-	read_unit(pid, identity->unit, sizeof identity->unit);
+	read_cgroup(pid, identity);
 
 	program = strrchr(identity->exe, '/');
 	program = program != NULL ? program + 1 : identity->comm;

@@ -15,8 +15,9 @@ struct process_identity {
 	uint64_t start_ticks; /* since boot; with the pid it names the process for good */
 	char comm[64];
 	char exe[256];
-	char unit[128];	 /* its systemd unit: the innermost .service, .scope or .slice */
-	char group[128]; /* the unit where that is a service, else the program's name, where
+	char cgroup[256]; /* the path of its control group, as far as it is printable */
+	char unit[128];	  /* its systemd unit: the innermost .service, .scope or .slice */
+	char group[128];  /* the unit where that is a service, else the program's name, where
 			    that does not pose as one */
 };
 

@@ -41,7 +41,8 @@ static size_t raise_descriptors(void)
 
 int table_init(struct table *table)
 {
-	*table = (struct table){.departures = -1};
+	*table = (struct table){.departures = -1,
+				.allot = {.default_soft_bytes = ALLOT_NO_DEFAULT}};
 	TAILQ_INIT(&table->queue);
 	table->clients_max = raise_descriptors();
 	table->departures = epoll_create1(EPOLL_CLOEXEC);
@@ -219,6 +220,25 @@ static void enter(struct table *table, struct client *client)
 	table->client_count++;
 }
 
+/* Its group, its budgets, and the mailbox that tells of them: it may be looked at right after. */
+static enum registration settle(struct table *table, struct client *client, const char **why)
+{
+	struct client_wishes told;
+
+	allot_match(&table->allot, client, client->account->user);
+	*why = "there is no memory for it, or no place to watch it";
+	client->group = groups_join(&table->groups, allot_group_name(client));
+	if (client->group == NULL)
+		return REGISTRATION_LIMIT;
+	allot_newcomer(&table->allot, client);
+	told = allot_told(&table->allot, client);
+	if (client_open(client, &told) != 0) {
+		*why = "its memfd cannot be written";
+		return REGISTRATION_INVALID;
+	}
+	return watch(table, client) ? REGISTRATION_ACCEPTED : REGISTRATION_LIMIT;
+}
+
 /* Makes *client of the papers, or says why not. The descriptors are the client's once there is
  * one. */
 static enum registration admit(struct table *table, const struct client_papers *papers,
@@ -227,6 +247,7 @@ static enum registration admit(struct table *table, const struct client_papers *
 {
 	struct client *old = table_find(table, papers->pid);
 	struct account *account = find_account(table, papers->uid, now_ns);
+	enum registration registration;
 	struct client *client;
 
 	*why = client_refuse_page(papers->memfd, papers->hello.superslab_count);
@@ -240,21 +261,19 @@ static enum registration admit(struct table *table, const struct client_papers *
 	    (old == NULL || old->account != account))
 		return REGISTRATION_LIMIT;
 	*why = "its memfd cannot be written";
-	if (client_new(papers, identity, table->soft_budget_bytes, table->hard_budget_bytes,
-		       &client) != 0)
+	if (client_new(papers, identity, &client) != 0)
 		return REGISTRATION_INVALID;
-	*why = "there is no memory for it, or no place to watch it";
 	client->account = account;
-	client->group = groups_join(&table->groups, identity->group);
-	if (client->group == NULL || !watch(table, client)) {
-		if (client->group != NULL)
-			group_leave(client->group, client->counted, now_ns);
-		/* The caller still has the descriptors then. */
-		free(client);
-		return REGISTRATION_LIMIT;
+	registration = settle(table, client, why);
+	if (registration == REGISTRATION_ACCEPTED) {
+		*result = client;
+		return registration;
 	}
-	*result = client;
-	return REGISTRATION_ACCEPTED;
+	if (client->group != NULL)
+		group_leave(client->group, client->counted, now_ns);
+	/* The caller still has the descriptors then. */
+	free(client);
+	return registration;
 }
 
 enum registration table_register(struct table *table, const struct client_papers *papers,
@@ -336,6 +355,24 @@ static void check_some(struct table *table, uint64_t now_ns)
 	}
 }
 
+void table_deal(struct table *table, uint64_t now_ns)
+{
+	table_refresh(table, now_ns);
+	allot_deal(&table->allot, table->by_pid, &table->groups, now_ns);
+}
+
+void table_set_policy(struct table *table, const struct policy *policy, uint64_t now_ns)
+{
+	struct client *client, *next;
+
+	table->allot.policy = policy;
+	HASH_ITER(hh, table->by_pid, client, next)
+	{
+		allot_match(&table->allot, client, client->account->user);
+	}
+	table_deal(table, now_ns);
+}
+
 void table_tick(struct table *table, uint64_t now_ns)
 {
 	struct client *client, *next;
@@ -351,6 +388,7 @@ void table_tick(struct table *table, uint64_t now_ns)
 		}
 	}
 	check_some(table, now_ns);
+	table_deal(table, now_ns);
 	groups_expire(&table->groups, now_ns);
 	forget_accounts(table, now_ns);
 }
@@ -369,6 +407,15 @@ void table_refresh(struct table *table, uint64_t now_ns)
 	table->scan_seconds = (double)(clock_now_ns() - now_ns) / 1e9;
 }
 
+static void add_budget(struct client *client)
+{
+	const struct group_budget *budget = &client->wishes.budget;
+	struct group_budget *members = &client->group->members;
+
+	members->soft_bytes = group_add(members->soft_bytes, budget->soft_bytes);
+	members->hard_bytes = group_add(members->hard_bytes, budget->hard_bytes);
+}
+
 void table_sum(struct table *table, uint64_t sum[HAK_METRIC_COUNT])
 {
 	struct client *client, *next_client;
@@ -377,12 +424,14 @@ void table_sum(struct table *table, uint64_t sum[HAK_METRIC_COUNT])
 	HASH_ITER(hh, table->groups.by_name, group, next_group)
 	{
 		memcpy(group->sum, group->departed, sizeof group->sum);
+		group->members = (struct group_budget){.soft_bytes = 0};
 	}
 	HASH_ITER(hh, table->by_pid, client, next_client)
 	{
 		for (enum hak_metric i = 0; i < HAK_METRIC_COUNT; i++)
 			client->group->sum[i] = group_add(client->group->sum[i],
 							  client->counted[i]);
+		add_budget(client);
 	}
 	memset(sum, 0, sizeof *sum * HAK_METRIC_COUNT);
 	HASH_ITER(hh, table->groups.by_name, group, next_group)

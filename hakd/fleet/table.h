@@ -17,8 +17,7 @@
 #ifndef HAKD_FLEET_TABLE_H
 #define HAKD_FLEET_TABLE_H
 
-#include "fleet/client.h"
-#include "fleet/groups.h"
+#include "fleet/allot.h"
 
 #define TABLE_CLIENTS_MAX 16384
 #define TABLE_REFRESH_NS (CLOCK_SECOND_NS / 10)
@@ -57,8 +56,7 @@ struct table {
 	size_t client_count;
 	size_t clients_max;
 	int departures; /* an epoll descriptor: readable when a client has ended */
-	uint64_t soft_budget_bytes;
-	uint64_t hard_budget_bytes;
+	struct allot allot;
 	uint64_t registrations[REGISTRATION_COUNT];
 	uint64_t implausible_total;
 	uint64_t torn_total;
@@ -85,16 +83,25 @@ struct client *table_find(struct table *table, pid_t pid);
 /* NULL where there is no such client, or was: its process has another address space now. */
 struct client *table_trim(struct table *table, pid_t pid, uint64_t target_bytes, uint64_t now_ns);
 
+/* From here on this policy holds, which is the caller's; NULL: none. Clients stay in their
+ * groups. */
+void table_set_policy(struct table *table, const struct policy *policy, uint64_t now_ns);
+
+/* Deals out all budgets anew: something has changed. */
+void table_deal(struct table *table, uint64_t now_ns);
+
 /* Drops clients that have ended; to be called when `departures` is readable. */
 void table_reap(struct table *table, uint64_t now_ns);
 
-/* Every 2 s: shows clients that the daemon lives, looks whether some are others by now. */
+/* Every 2 s: shows clients that the daemon lives, looks whether some are others by now, deals out
+ * budgets. */
 void table_tick(struct table *table, uint64_t now_ns);
 
 /* Takes new numbers of all clients, where the last are older than TABLE_REFRESH_NS. */
 void table_refresh(struct table *table, uint64_t now_ns);
 
-/* Sums what is counted, by group into each group's `sum` and of all groups into sum. */
+/* Sums what is counted, by group into each group's `sum` and of all groups into sum; and budgets
+ * into each group's `members`. */
 void table_sum(struct table *table, uint64_t sum[HAK_METRIC_COUNT]);
 
 /* Clients by live bytes, the largest first. */

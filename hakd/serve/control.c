@@ -1,6 +1,7 @@
 #include "serve/control.h"
 
 #include "base/log.h"
+#include "serve/budgets.h"
 #include "serve/metrics.h"
 #include "serve/report.h"
 
@@ -65,8 +66,9 @@ static void on_status(struct evhttp_request *request, pid_t pid, void *context)
 
 	(void)pid;
 	refresh(control);
-	json_object_set_new(policy, "soft_budget_bytes", integer(table->soft_budget_bytes));
-	json_object_set_new(policy, "hard_budget_bytes", integer(table->hard_budget_bytes));
+	json_object_set_new(policy, "soft_budget_bytes",
+			    integer(allot_default_soft(&table->allot)));
+	json_object_set_new(policy, "hard_budget_bytes", integer(0));
 	json_object_set_new(status, "schema", json_integer(1));
 	json_object_set_new(status, "version", json_string(control->version));
 	json_object_set_new(status, "pid", json_integer(getpid()));
@@ -75,6 +77,7 @@ static void on_status(struct evhttp_request *request, pid_t pid, void *context)
 	json_object_set_new(status, "group_count", integer(table->groups.count));
 	json_object_set_new(status, "registrations", registrations_json(table));
 	json_object_set_new(status, "policy", policy);
+	json_object_set_new(status, "config", budgets_config_json(control->reload));
 	json_object_set_new(status, "heap", heap_json(table));
 	json_object_set_new(status, "pressure", report_pressure_json(control->effects));
 	json_object_set_new(status, "governor",
@@ -121,7 +124,7 @@ static void set_identity(json_t *object, const struct client *client)
 	json_object_set_new(object, "library_version", json_string(text));
 }
 
-static json_t *client_json(struct client *client, uint64_t now_ns)
+static json_t *client_json(const struct table *table, struct client *client, uint64_t now_ns)
 {
 	json_t *object = json_object();
 
@@ -135,6 +138,7 @@ static json_t *client_json(struct client *client, uint64_t now_ns)
 			    integer(client->mailbox.soft_budget_bytes));
 	json_object_set_new(object, "hard_budget_bytes",
 			    integer(client->mailbox.hard_budget_bytes));
+	json_object_set_new(object, "policy", budgets_policy_json(table, client));
 	json_object_set_new(object, "metrics", metrics_json(client));
 	json_object_set_new(object, "trim", trim_json(client));
 	return object;
@@ -170,7 +174,7 @@ static void on_clients(struct evhttp_request *request, pid_t pid, void *context)
 	refresh(control);
 	table_sort(table);
 	for (client = table->by_pid; client != NULL; client = client->hh.next)
-		json_array_append_new(clients, client_json(client, now_ns));
+		json_array_append_new(clients, client_json(table, client, now_ns));
 	json_object_set_new(answer, "schema", json_integer(1));
 	json_object_set_new(answer, "clients", clients);
 	http_reply_json(request, 200, answer);
@@ -188,7 +192,7 @@ static void on_client(struct evhttp_request *request, pid_t pid, void *context)
 		http_reply_error(request, 404, "no client has the pid %d", pid);
 		return;
 	}
-	object = client_json(client, clock_now_ns());
+	object = client_json(control->table, client, clock_now_ns());
 	json_object_set_new(object, "classes", classes_json(&client->telemetry));
 	http_reply_json(request, 200, object);
 }
@@ -242,7 +246,10 @@ static void on_trim(struct evhttp_request *request, pid_t pid, void *context)
 static void on_metrics(struct evhttp_request *request, pid_t pid, void *context)
 {
 	struct control *control = context;
-	struct metrics_daemon daemon = {.version = control->version, .started = control->started};
+	struct metrics_daemon daemon = {.version = control->version,
+					.started = control->started,
+					.config_is_good = control->reload->is_good,
+					.config_succeeded = control->reload->succeeded};
 	uint64_t sum[HAK_METRIC_COUNT];
 	struct text text = {.bytes = NULL};
 
@@ -283,6 +290,25 @@ static void on_healthy(struct evhttp_request *request, pid_t pid, void *context)
 	http_reply_text(request, "text/plain; charset=utf-8", &text);
 }
 
+static void on_budgets(struct evhttp_request *request, pid_t pid, void *context)
+{
+	struct control *control = context;
+
+	(void)pid;
+	if (evhttp_request_get_command(request) == EVHTTP_REQ_POST)
+		budgets_set(request, control->table);
+	else
+		budgets_list(request, control->table);
+}
+
+static void on_reload(struct evhttp_request *request, pid_t pid, void *context)
+{
+	struct control *control = context;
+
+	(void)pid;
+	budgets_reload(request, control->reload);
+}
+
 const struct http_route control_routes[] = {
 	{"/v1/status", EVHTTP_REQ_GET, on_status},
 	{"/v1/clients", EVHTTP_REQ_GET, on_clients},
@@ -291,6 +317,8 @@ const struct http_route control_routes[] = {
 	{"/v1/actions", EVHTTP_REQ_GET, on_actions},
 	{"/v1/policy/pause", EVHTTP_REQ_POST, on_pause},
 	{"/v1/policy/resume", EVHTTP_REQ_POST, on_resume},
+	{"/v1/budgets", EVHTTP_REQ_GET | EVHTTP_REQ_POST, on_budgets},
+	{"/v1/reload", EVHTTP_REQ_POST, on_reload},
 	{"/metrics", EVHTTP_REQ_GET, on_metrics},
 	{"/-/healthy", EVHTTP_REQ_GET, on_healthy},
 };

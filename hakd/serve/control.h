@@ -5,12 +5,13 @@
 #ifndef HAKD_SERVE_CONTROL_H
 #define HAKD_SERVE_CONTROL_H
 
-#include "fleet/table.h"
+#include "fleet/reload.h"
 #include "govern/effects.h"
 #include "serve/http.h"
 
 struct control {
 	struct table *table;
+	struct reload *reload;
 	struct effects *effects;
 	const char *version;
 	time_t started;

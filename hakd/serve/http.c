@@ -105,7 +105,9 @@ static bool match(const char *pattern, const char *path, pid_t *pid)
 
 static void refuse_method(struct evhttp_request *request, unsigned methods)
 {
-	const char *allowed = (methods & EVHTTP_REQ_POST) != 0 ? "POST" : "GET, HEAD";
+	const char *allowed = methods == EVHTTP_REQ_POST  ? "POST"
+			      : methods == EVHTTP_REQ_GET ? "GET, HEAD"
+							  : "GET, HEAD, POST";
 
 	evhttp_add_header(evhttp_request_get_output_headers(request), "Allow", allowed);
 	http_reply_error(request, 405, "this path knows %s only", allowed);

@@ -94,21 +94,50 @@ static void write_groups(struct text *text, const struct table *table)
 		sample(text, "hak_group_processes", group->name, "", group->process_count);
 }
 
+/* Where a group as a whole has no budget, its members' own, added up. 0: none. */
+static uint64_t budget_of(uint64_t group_bytes, uint64_t members_bytes)
+{
+	return group_bytes != 0 ? group_bytes : members_bytes;
+}
+
+static void write_budget(struct text *text, const struct group *group)
+{
+	const struct group_budget *budget = &group->ledger.budget, *members = &group->members;
+	uint64_t soft_bytes = budget_of(budget->soft_bytes, members->soft_bytes);
+	uint64_t hard_bytes = budget_of(budget->hard_bytes, members->hard_bytes);
+
+	if (soft_bytes != 0)
+		sample(text, "hak_budget_bytes", group->name, "kind=\"soft\"", soft_bytes);
+	if (hard_bytes != 0)
+		sample(text, "hak_budget_bytes", group->name, "kind=\"hard\"", hard_bytes);
+}
+
 static void write_budgets(struct text *text, const struct table *table)
 {
-	const struct group *group = table->groups.by_name;
+	const struct group *group;
 
-	if (table->soft_budget_bytes == 0 && table->hard_budget_bytes == 0)
-		return;
-	head(text, "hak_budget_bytes", GAUGE, "What each process of a group is to stay below.");
-	for (; group != NULL; group = group->hh.next) {
-		if (table->soft_budget_bytes != 0)
-			sample(text, "hak_budget_bytes", group->name, "kind=\"soft\"",
-			       table->soft_budget_bytes);
-		if (table->hard_budget_bytes != 0)
-			sample(text, "hak_budget_bytes", group->name, "kind=\"hard\"",
-			       table->hard_budget_bytes);
+	head(text, "hak_budget_bytes", GAUGE,
+	     "What the processes of a group are to stay below, together.");
+	for (group = table->groups.by_name; group != NULL; group = group->hh.next)
+		write_budget(text, group);
+	head(text, "hak_budget_exceeded_seconds_total", COUNTER,
+	     "For how long a group, or a process in it, was above its budget.");
+	for (group = table->groups.by_name; group != NULL; group = group->hh.next) {
+		text_put(text, "hak_budget_exceeded_seconds_total{group=\"");
+		text_put_label(text, group->name);
+		text_print(text, "\"} %.3f\n",
+			   (double)(group->ledger.exceeded_ns / 1000000) / 1000);
 	}
+}
+
+static void write_config(struct text *text, const struct metrics_daemon *daemon)
+{
+	number(text, "hak_config_last_reload_successful", GAUGE,
+	       "Whether the configuration was free of errors when it was last read.",
+	       daemon->config_is_good);
+	number(text, "hak_config_last_reload_success_timestamp_seconds", GAUGE,
+	       "When the configuration that is in force was read, in seconds since 1970.",
+	       (uint64_t)daemon->config_succeeded);
 }
 
 static void write_daemon(struct text *text, const struct metrics_daemon *daemon)
@@ -138,6 +167,7 @@ void metrics_write(struct text *text, const struct table *table,
 	write_groups(text, table);
 	write_rows(text, table);
 	write_budgets(text, table);
+	write_config(text, daemon);
 	real(text, "hak_scan_duration_seconds", GAUGE,
 	     "How long the last reading of all processes took.", table->scan_seconds);
 	write_daemon(text, daemon);

@@ -14,6 +14,8 @@
 struct metrics_daemon {
 	const char *version;
 	time_t started;
+	bool config_is_good;
+	time_t config_succeeded; /* 0: never */
 	struct process_self self;
 };
 

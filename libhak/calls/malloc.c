@@ -16,6 +16,14 @@
 #include <errno.h>
 #include <string.h>
 
+static HAK_NOINLINE void *fail(size_t size)
+{
+	HAK_PROBE(out_of_memory, size);
+	hak_budget_note_failure();
+	errno = ENOMEM;
+	return NULL;
+}
+
 /* The last ways to a block: the mappings of freed huge blocks back to the system; and where it was
  * the budget that refused, what else makes room under that. */
 static void *refill_from_reserve(unsigned class_idx, size_t size)
@@ -29,11 +37,7 @@ static void *refill_from_reserve(unsigned class_idx, size_t size)
 	block = hak_thread_take(class_idx);
 	while (block == NULL && hak_malloc_relieve(size))
 		block = hak_thread_take(class_idx);
-	if (block == NULL) {
-		HAK_PROBE(out_of_memory, size);
-		errno = ENOMEM;
-	}
-	return block;
+	return block != NULL ? block : fail(size);
 }
 
 /* Out of line, so that the fast path needs no stack frame. */
@@ -96,11 +100,7 @@ void *hak_malloc_large(size_t size, size_t alignment, bool *zeroed)
 			hak_thread_leave(thread);
 		} while (hak_unlikely(block == NULL) && hak_malloc_relieve(size));
 	}
-	if (hak_unlikely(block == NULL)) {
-		HAK_PROBE(out_of_memory, size);
-		errno = ENOMEM;
-	}
-	return block;
+	return hak_likely(block != NULL) ? block : fail(size);
 }
 
 static HAK_NOINLINE void *malloc_larger(size_t size)

@@ -1,6 +1,7 @@
 #include "govern/attach.h"
 
 #include "base/os.h"
+#include "base/policy.h"
 #include "base/sandbox.h"
 #include "base/probe.h"
 #include "base/settings.h"
@@ -43,8 +44,10 @@ static _Atomic uint64_t first_ns;    /* of the first slow path of this process; 
 static _Atomic uint64_t next_try_ns; /* UINT64_MAX: never again */
 static unsigned try_count;	     /* without an answer */
 static bool daemon_was_seen;
-static int page_fd, socket_fd; /* between begin and finish */
-static uint64_t seen, seen_ns; /* the daemon's counter, and when it was first read so */
+static int page_fd, socket_fd;	  /* between begin and finish */
+static _Atomic uint64_t seen;	  /* the daemon's counter */
+static uint64_t seen_ns;	  /* when it was first read so, or the page was made */
+static _Atomic uint64_t alive_ns; /* when it was last seen to have moved, in whatever page */
 
 static uint64_t heap_bytes(void)
 {
@@ -207,7 +210,7 @@ static unsigned char *begin(uint64_t now_ns)
 		close_fd(&socket_fd);
 		return NULL;
 	}
-	seen = 0; /* as it stands in a new page */
+	atomic_store_explicit(&seen, 0, memory_order_relaxed); /* as it stands in a new page */
 	seen_ns = now_ns;
 	hak_pool_publish(shared()->mapping);
 	return shared()->mapping;
@@ -278,14 +281,30 @@ void hak_attach_finish(void)
 	errno = saved_errno;
 }
 
+static uint64_t counter_of(unsigned char *page)
+{
+	return atomic_load_explicit(hak_shared_word(page,
+						    HAK_PAGE_MAILBOX + HAK_MAILBOX_DAEMON_SEEN),
+				    memory_order_relaxed);
+}
+
+bool hak_attach_is_silent(uint64_t now_ns)
+{
+	unsigned char *page = hak_shared_page();
+
+	/* A process that has stood still for long itself has not looked meanwhile. */
+	if (page != NULL && counter_of(page) != atomic_load_explicit(&seen, memory_order_relaxed))
+		return false;
+	return now_ns >= atomic_load_explicit(&alive_ns, memory_order_relaxed) + HAK_POLICY_TTL_NS;
+}
+
 bool hak_attach_is_orphan(unsigned char *page, uint64_t now_ns)
 {
-	uint64_t counter = atomic_load_explicit(
-		hak_shared_word(page, HAK_PAGE_MAILBOX + HAK_MAILBOX_DAEMON_SEEN),
-		memory_order_relaxed);
+	uint64_t counter = counter_of(page);
 
-	if (counter != seen) {
-		seen = counter;
+	if (counter != atomic_load_explicit(&seen, memory_order_relaxed)) {
+		atomic_store_explicit(&seen, counter, memory_order_relaxed);
+		atomic_store_explicit(&alive_ns, now_ns, memory_order_relaxed);
 		seen_ns = now_ns;
 		daemon_was_seen = true;
 		try_count = 0;

@@ -31,6 +31,10 @@ void hak_attach_finish(void);
 /* Looks at the daemon's counter. True: it is gone, or another one has come; attach anew. */
 bool hak_attach_is_orphan(unsigned char *page, uint64_t now_ns);
 
+/* Inside the gate: the daemon's counter has stood still for so long, as far as this process has
+ * looked; what the daemon asked for is no more to be heeded then. Any thread. */
+bool hak_attach_is_silent(uint64_t now_ns);
+
 /* In the child of a fork: all of this begins again. */
 void hak_attach_fork_child(void);
 

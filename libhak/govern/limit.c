@@ -1,8 +1,9 @@
 #include "govern/limit.h"
 
 #include "base/os.h"
-#include "base/settings.h"
+#include "base/policy.h"
 #include "base/size_class.h"
+#include "govern/attach.h"
 #include "govern/purge.h"
 #include "heap/budget.h"
 #include "heap/depot.h"
@@ -111,13 +112,39 @@ static bool has_room_after_purge(size_t bytes)
 	return !hak_budget_refuses(bytes);
 }
 
+/* A budget of a daemon that is gone is none; this thread may be the first to look for long. */
+static void forget_the_silent(void)
+{
+	struct hak_thread *thread;
+
+	if (hak_setting(&hak_policy.refusing_bytes) == 0)
+		return;
+	thread = hak_thread_enter();
+	if (hak_attach_is_silent(hak_os_now_ns()))
+		hak_policy_forget();
+	hak_thread_leave(thread);
+}
+
+/* What refused may have been a budget of which the daemon has said meanwhile that it is another: on
+ * the way out of the slow path that was refused. True once for each thread. */
+static bool policy_has_changed(void)
+{
+	static __thread uint32_t known;
+	uint32_t count = atomic_load_explicit(&hak_policy.change_count, memory_order_relaxed);
+	bool has_changed = count != known;
+
+	known = count;
+	return has_changed;
+}
+
 bool hak_limit_relieve(size_t bytes)
 {
 	int saved_errno = errno;
 	bool has_room;
 
 	if (!hak_budget_refuses(bytes))
-		return false;
+		return policy_has_changed();
+	forget_the_silent();
 	has_room = has_room_after_purge(bytes);
 	if (!has_room) {
 		trim_all(bytes);
@@ -130,32 +157,69 @@ bool hak_limit_relieve(size_t bytes)
 	return has_room;
 }
 
+/* Where a level is asked for and no budget is in the way, a pass is made so often. */
+#define PASS_PAUSE_NS 1000000000ull
+
+static _Atomic uint64_t exceeded_count;
+
 /* What is free goes back; where the heap is above its budget after that as well, what is cached
  * follows, and so on in turn. One at a time is here. */
-static void take_step(void)
+static void take_step(bool is_above, uint64_t level, uint64_t now_ns)
 {
 	static struct hak_purge_trim trim = {.level = HAK_PURGE_FREE, .target_bytes = UINT64_MAX};
+	static uint64_t next_pass_ns;
+	enum hak_purge_level next = trim.level == HAK_PURGE_FREE ? HAK_PURGE_ALL : HAK_PURGE_FREE;
 
-	if (!hak_purge_trim(&trim))
-		trim = (struct hak_purge_trim){
-			.level = trim.level == HAK_PURGE_FREE ? HAK_PURGE_ALL : HAK_PURGE_FREE,
-			.target_bytes = UINT64_MAX,
-		};
+	if (!is_above) {
+		next = level < HAK_PURGE_ALL ? HAK_PURGE_FREE : HAK_PURGE_ALL;
+		/* Of a budget that was in the way before. */
+		if (trim.level > next)
+			trim = (struct hak_purge_trim){.level = next, .target_bytes = UINT64_MAX};
+	}
+	if ((!is_above && now_ns < next_pass_ns) || hak_purge_trim(&trim))
+		return;
+	trim = (struct hak_purge_trim){.level = next, .target_bytes = UINT64_MAX};
+	next_pass_ns = now_ns + PASS_PAUSE_NS;
+}
+
+uint64_t hak_limit_exceeded_count(void)
+{
+	return atomic_load_explicit(&exceeded_count, memory_order_relaxed);
+}
+
+/* Each time that it begins to be above. */
+static void count_excess(uint64_t used)
+{
+	static bool was_above;
+	uint64_t hard = hak_setting(&hak_policy.counting_bytes);
+	bool is_above = hard != 0 && used > hard;
+
+	if (is_above && !was_above)
+		atomic_fetch_add_explicit(&exceeded_count, 1, memory_order_relaxed);
+	was_above = is_above;
 }
 
 void hak_limit_look(uint64_t now_ns)
 {
 	static _Atomic bool is_busy;
 	static _Atomic uint64_t due_ns;
-	uint64_t soft = hak_setting(&hak_settings.budget_soft_bytes);
+	uint64_t level = hak_setting(&hak_policy.purge_level);
+	/* A hard budget that is only counted is one to be frugal above, too. */
+	uint64_t soft = hak_policy_stricter(hak_policy_soft_bytes(),
+					    hak_setting(&hak_policy.counting_bytes));
+	uint64_t used;
+	bool is_above;
 
-	if (hak_likely(soft == 0 && !hak_budget_is_frugal()) ||
+	if (hak_likely(soft == 0 && level == 0 && !hak_budget_is_frugal()) ||
 	    now_ns < atomic_load_explicit(&due_ns, memory_order_relaxed) ||
 	    atomic_exchange_explicit(&is_busy, true, memory_order_acquire))
 		return;
-	hak_budget_be_frugal(soft != 0 && hak_limit_used() > soft);
+	used = hak_limit_used();
+	is_above = soft != 0 && used > soft;
+	count_excess(used);
+	hak_budget_be_frugal(is_above || level != 0);
 	if (hak_budget_is_frugal())
-		take_step();
+		take_step(is_above, level, now_ns);
 	atomic_store_explicit(&due_ns, now_ns + HAK_PURGE_INTERVAL_NS, memory_order_relaxed);
 	atomic_store_explicit(&is_busy, false, memory_order_release);
 }
@@ -183,5 +247,6 @@ HAK_EXPORT void hak_set_budget_callback(hak_budget_callback function, void *cont
 
 void hak_limit_fork_child(void)
 {
+	hak_policy_forget();
 	atomic_store_explicit(&callback_is_busy, callback_is_mine, memory_order_relaxed);
 }

@@ -11,13 +11,16 @@
 uint64_t hak_limit_used(void);
 
 /* Makes room for so many bytes under the hard budget: first all that is free goes back, then the
- * program's callback is asked. True: there is room now. False as well where the budget has room and
- * something else has none. */
+ * program's callback is asked. True: there is room now, or the daemon has changed the budget. False
+ * as well where the budget has room and something else has none. */
 bool hak_limit_relieve(size_t bytes);
 
-/* Inside the gate, on some slow paths: above the soft budget, takes the next step of giving free
- * memory back. */
+/* Inside the gate, on some slow paths: above the soft budget, or where the daemon asks for a level
+ * of purging, takes the next step of giving free memory back. */
 void hak_limit_look(uint64_t now_ns);
+
+/* How often the heap came above the daemon's hard budget. */
+uint64_t hak_limit_exceeded_count(void);
 
 /* In the child of a fork: whoever was in the callback is gone, unless it is the one that forked. */
 void hak_limit_fork_child(void);

@@ -1,7 +1,7 @@
 #include "govern/purge.h"
 
 #include "base/os.h"
-#include "base/settings.h"
+#include "base/policy.h"
 #include "base/probe.h"
 #include "heap/depot.h"
 #include "heap/hole.h"
@@ -96,7 +96,7 @@ void hak_purge_if_due(uint64_t now_ns)
 	    !atomic_compare_exchange_strong_explicit(&due_ns, &due, now_ns + HAK_PURGE_INTERVAL_NS,
 						     memory_order_relaxed, memory_order_relaxed))
 		return;
-	uint64_t decay_ns = hak_setting(&hak_settings.decay_ms) * 1000000;
+	uint64_t decay_ns = hak_policy_decay_ns();
 	uint64_t before_ns = now_ns > decay_ns ? now_ns - decay_ns : 0;
 
 	/* More of it: the next slow path goes on, whoever makes it. */

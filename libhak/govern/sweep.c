@@ -1,6 +1,6 @@
 #include "govern/sweep.h"
 
-#include "base/settings.h"
+#include "base/policy.h"
 #include "govern/purge.h"
 #include "heap/pool.h"
 #include "heap/region.h"
@@ -113,7 +113,7 @@ void hak_sweep_if_due(uint64_t now_ns)
 	    hak_region_open_bytes() < 2 * IDLE_BYTES_MIN ||
 	    atomic_exchange_explicit(&is_busy, true, memory_order_acquire))
 		return;
-	uint64_t decay_ns = hak_setting(&hak_settings.decay_ms) * 1000000;
+	uint64_t decay_ns = hak_policy_decay_ns();
 	uint64_t next_ns = now_ns;
 
 	/* Even where all that is empty goes at once. */

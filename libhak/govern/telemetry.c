@@ -1,11 +1,15 @@
 #include "govern/telemetry.h"
 
 #include "base/os.h"
+#include "base/policy.h"
 #include "base/size_class.h"
 #include "govern/attach.h"
+#include "govern/limit.h"
 #include "govern/purge.h"
 #include "govern/stats.h"
+#include "heap/budget.h"
 #include "heap/tally.h"
+#include "heap/thread.h"
 #include "proto/mailbox.h"
 #include "proto/page.h"
 #include "proto/telemetry.h"
@@ -74,6 +78,8 @@ static void collect(uint64_t now_ns)
 	telemetry.misuse_total = stats.misuse_count;
 	telemetry.refilled_bytes_total = hak_tally_not_negative(sums.refilled_bytes);
 	telemetry.refaulted_bytes_total = hak_tally_not_negative(sums.refaulted_bytes);
+	telemetry.allocation_failure_total = hak_budget_failure_count();
+	telemetry.budget_exceeded_total = hak_limit_exceeded_count();
 	telemetry.updated_ns = now_ns;
 	fill_classes(&stats, &sums);
 
@@ -143,11 +149,33 @@ static uint64_t idle_bytes(void)
 	return telemetry.cached_bytes + telemetry.free_bytes + telemetry.lazyfree_bytes;
 }
 
+static void hear_policy(void)
+{
+	const struct hak_policy_values values = {
+		.soft_bytes = mailbox.soft_budget_bytes,
+		.hard_bytes = mailbox.hard_budget_bytes,
+		.refuses = (mailbox.flags & HAK_MAILBOX_FAIL) != 0,
+		.purge_level = mailbox.purge_level,
+		.decay_ns = mailbox.decay_ns,
+		.magazine_bytes_max = mailbox.magazine_bytes_max,
+	};
+	uint64_t before = hak_setting(&hak_policy.magazine_bytes_max);
+
+	hak_policy_set(&values);
+	hak_budget_measure_anew();
+	/* Magazines that have grown beyond it begin anew. */
+	if (hak_setting(&hak_policy.magazine_bytes_max) - 1 < before - 1)
+		hak_thread_shed();
+}
+
 /* Notes what is asked for anew. One trim at a time: a request that comes while one is under way is
  * found when that is done. */
 static void hear(unsigned char *page)
 {
-	if (atomic_load_explicit(&is_trimming, memory_order_relaxed) || !read_mailbox(page))
+	if (!read_mailbox(page))
+		return;
+	hear_policy();
+	if (atomic_load_explicit(&is_trimming, memory_order_relaxed))
 		return;
 	atomic_store_explicit(&epoch_read, mailbox.epoch, memory_order_relaxed);
 	if (mailbox.trim_request == telemetry.trim_ack)
@@ -219,5 +247,7 @@ void hak_telemetry_if_due(uint64_t now_ns)
 		attach(now_ns);
 	else
 		work(page, now_ns);
+	if (hak_attach_is_silent(now_ns))
+		hak_policy_forget();
 	atomic_store_explicit(&is_busy, false, memory_order_release);
 }

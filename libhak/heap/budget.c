@@ -1,6 +1,6 @@
 #include "heap/budget.h"
 
-#include "base/settings.h"
+#include "base/policy.h"
 
 #include <stdatomic.h>
 
@@ -9,6 +9,7 @@
 
 static _Atomic int64_t credit;
 static _Atomic bool is_frugal;
+static _Atomic uint64_t failure_count;
 
 /* Bytes that may be taken yet; 0 where it is less. */
 static uint64_t room_under(uint64_t hard)
@@ -31,7 +32,7 @@ static bool allows_by_measure(uint64_t hard, size_t bytes)
 
 bool hak_budget_allows(size_t bytes)
 {
-	uint64_t hard = hak_setting(&hak_settings.budget_hard_bytes);
+	uint64_t hard = hak_policy_hard_bytes();
 
 	if (hak_likely(hard == 0))
 		return true;
@@ -44,7 +45,7 @@ bool hak_budget_allows(size_t bytes)
 
 bool hak_budget_refuses(size_t bytes)
 {
-	uint64_t hard = hak_setting(&hak_settings.budget_hard_bytes);
+	uint64_t hard = hak_policy_hard_bytes();
 
 	return hard != 0 && bytes > room_under(hard);
 }
@@ -62,4 +63,14 @@ bool hak_budget_is_frugal(void)
 void hak_budget_be_frugal(bool frugal)
 {
 	atomic_store_explicit(&is_frugal, frugal, memory_order_relaxed);
+}
+
+void hak_budget_note_failure(void)
+{
+	atomic_fetch_add_explicit(&failure_count, 1, memory_order_relaxed);
+}
+
+uint64_t hak_budget_failure_count(void)
+{
+	return atomic_load_explicit(&failure_count, memory_order_relaxed);
 }

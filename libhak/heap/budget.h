@@ -22,6 +22,10 @@ bool hak_budget_refuses(size_t bytes);
 /* Forgets the credit: the budget was changed, or much was given back. */
 void hak_budget_measure_anew(void);
 
+/* Allocations that were answered with ENOMEM, for whatever reason. */
+void hak_budget_note_failure(void);
+uint64_t hak_budget_failure_count(void);
+
 /* Above the soft budget caches do not grow. Set by whoever looks at it (purge.h). */
 bool hak_budget_is_frugal(void);
 void hak_budget_be_frugal(bool frugal);

@@ -1,7 +1,7 @@
 #include "heap/dump.h"
 
 #include "base/os.h"
-#include "base/settings.h"
+#include "base/policy.h"
 #include "heap/region.h"
 
 #define SUPERSLABS_MAX (HAK_REGION_BYTES_HIGH / HAK_SUPERSLAB_BYTES)
@@ -76,8 +76,7 @@ void hak_dump_note_used(uint32_t superslab, bool was_returned)
 	if (hak_likely(!is_out(superslab)))
 		return;
 	if (!was_returned)
-		dump.breathes_until_ns = hak_os_now_ns() +
-					 hak_setting(&hak_settings.decay_ms) * 1000000;
+		dump.breathes_until_ns = hak_os_now_ns() + hak_policy_decay_ns();
 	/* One gap would become two, and there are enough: the rest of it comes along. */
 	while (is_lower_out(superslab) && dump.gap_count == HAK_DUMP_GAPS_MAX &&
 	       is_higher_out(end - 1))

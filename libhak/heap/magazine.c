@@ -1,5 +1,6 @@
 #include "heap/magazine.h"
 
+#include "base/policy.h"
 #include "base/random.h"
 #include "base/probe.h"
 #include "base/report.h"
@@ -62,6 +63,18 @@ static size_t least(size_t one, size_t other)
 	return one < other ? one : other;
 }
 
+/* What the daemon's policy lets it grow to, two slots at least. */
+static size_t slots_allowed(unsigned class_idx)
+{
+	size_t bytes = hak_setting(&hak_policy.magazine_bytes_max);
+	size_t slots = slots_max(class_idx);
+
+	if (hak_likely(bytes == 0))
+		return slots;
+	bytes = hak_size_class_index(class_idx, bytes);
+	return least(slots, bytes < 2 ? 2 : bytes);
+}
+
 static size_t slots_at(unsigned class_idx, unsigned log2)
 {
 	return least(((size_t)1 << log2) - 1, slots_max(class_idx));
@@ -112,20 +125,39 @@ static bool has_array(struct hak_magazines *magazines, unsigned class_idx)
 	return true;
 }
 
+/* One that is longer than policy allows by now goes back. */
+static HAK_NOINLINE void give_long_array(struct hak_magazines *magazines, unsigned class_idx)
+{
+	unsigned log2 = magazines->log2[class_idx];
+
+	if (log2 <= LOG2_FIRST || slots_at(class_idx, log2) <= slots_allowed(class_idx))
+		return;
+	hak_meta_give_array(bottom_of(magazines, class_idx), log2);
+	set_bottom(magazines, class_idx, NULL);
+	magazines->log2[class_idx] = 0;
+}
+
 /* The first refill or flush of a class: from here on its heads are a real magazine's. False: there
  * is no memory for one, and the next time is the first. */
 static bool open_class(struct hak_magazines *magazines, unsigned class_idx)
 {
 	uint64_t open = atomic_load_explicit(&magazines->open_classes, memory_order_relaxed);
 
+	bool is_capped = hak_setting(&hak_policy.magazine_bytes_max) != 0;
+
+	if (hak_unlikely(is_capped))
+		give_long_array(magazines, class_idx);
 	if (!has_array(magazines, class_idx))
 		return false;
 	void **first = bottom_of(magazines, class_idx) + 1;
 
-	magazines->heads->limit[class_idx] =
-		first + (is_young(magazines, class_idx)
-				 ? slots_young(class_idx)
-				 : slots_at(class_idx, magazines->log2[class_idx]));
+	size_t slots = is_young(magazines, class_idx)
+			       ? slots_young(class_idx)
+			       : slots_at(class_idx, magazines->log2[class_idx]);
+
+	if (hak_unlikely(is_capped))
+		slots = least(slots, slots_allowed(class_idx));
+	magazines->heads->limit[class_idx] = first + slots;
 	set_top(magazines, class_idx, first);
 	/* release: pairs with the acquire in hak_magazine_count() */
 	atomic_store_explicit(&magazines->open_classes, open | (uint64_t)1 << class_idx,
@@ -190,7 +222,7 @@ static void note_miss(struct hak_magazines *magazines, unsigned class_idx, unsig
 {
 	unsigned log2 = magazines->log2[class_idx];
 	void **bottom = bottom_of(magazines, class_idx);
-	size_t slots, count;
+	size_t slots, count, most;
 
 	magazines->miss_count[class_idx] += (uint8_t)weight;
 	if (hak_likely(magazines->miss_count[class_idx] < HAK_MAGAZINE_MISSES_TO_GROW))
@@ -198,13 +230,17 @@ static void note_miss(struct hak_magazines *magazines, unsigned class_idx, unsig
 	magazines->miss_count[class_idx] = 0;
 	slots = (size_t)(magazines->heads->limit[class_idx] - bottom - 1);
 	count = (size_t)(top_of(magazines, class_idx) - bottom - 1);
-	if (slots == slots_max(class_idx) || hak_budget_is_frugal())
+	most = slots_allowed(class_idx);
+	if (slots >= most || hak_budget_is_frugal())
 		return;
 	if (slots < slots_at(class_idx, log2)) {
-		magazines->heads->limit[class_idx] = bottom + 1 +
-						     least(2 * slots, slots_at(class_idx, log2));
+		magazines->heads->limit[class_idx] =
+			bottom + 1 + least(least(2 * slots, most), slots_at(class_idx, log2));
 		return;
 	}
+	/* An array is used whole, or not moved to. */
+	if (slots_at(class_idx, log2 + 1) > most)
+		return;
 	void **array = hak_meta_take_array(log2 + 1);
 
 	if (array == NULL)
@@ -390,7 +426,8 @@ bool hak_magazine_is_valid(const struct hak_magazines *magazines)
 		size_t slots = (size_t)(limit - bottom - 1);
 		size_t most = slots_at(class_idx, magazines->log2[class_idx]);
 
-		if (slots > most || (slots < most && !is_young(magazines, class_idx)))
+		/* A first array may be used in part: while it is young, or by policy. */
+		if (slots > most || (slots < most && magazines->log2[class_idx] > LOG2_FIRST))
 			return false;
 		for (void **slot = bottom + 1; slot < top; slot++)
 			if (*slot == NULL)

@@ -178,9 +178,11 @@ class Client:
 
 
 class Daemon:
-    def __init__(self, program, runtime_dir):
+    def __init__(self, program, runtime_dir, *options):
         self.runtime_dir = runtime_dir
-        self.process = subprocess.Popen([program, "--runtime-dir", runtime_dir],
+        # No configuration of the machine's.
+        options = options or ("--config-dir", runtime_dir / "etc")
+        self.process = subprocess.Popen([program, "--runtime-dir", runtime_dir, *options],
                                         stdin=subprocess.DEVNULL)
 
     def __enter__(self):

@@ -93,14 +93,14 @@ def test_policy(programs, server):
 
 
 @pytest.mark.parametrize("arguments, said", [
-    (["policy"], "policy needs a word, pause or resume, and no more"),
-    (["policy", "pause", "7"], "policy needs a word"),
-    (["policy", "stop"], "policy can be paused or resumed, not 'stop'"),
-    (["policy", "pause", "--ttl", "8d"], "'8d' is not a time"),
+    (["policy"], "policy pause or policy resume?"),
+    (["policy", "pause", "7"], "there is nothing to do with '7'"),
+    (["policy", "stop"], "policy pause or policy resume?"),
+    (["policy", "pause", "--ttl", "8d"], "policy pauses for a week at most"),
     (["policy", "pause", "--ttl", "0"], "'0' is not a time"),
     (["policy", "pause", "--ttl", "1w"], "'1w' is not a time"),
     (["policy", "pause", "--ttl", "1mm"], "'1mm' is not a time"),
-    (["polish"], "there is no verb 'polish', only trim and policy"),
+    (["polish"], "there is no verb 'polish', only trim, budget, why, reload and policy"),
 ])
 def test_wrong_words(programs, server, arguments, said):
     done = programs.ctl(*arguments)

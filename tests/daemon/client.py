@@ -110,16 +110,22 @@ class Page:
         os.close(self.fd)
 
 
+def reserve(size):
+    """Address space that costs nothing: more than that no process is believed to hold."""
+    return mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000, mmap.PROT_READ)
+
+
 def set_comm(name):
     ctypes.CDLL(None).prctl(15, name)
 
 
 def main(path, *names):
-    """client.py SOCKET [NAME [LIVE]]: a process of its own."""
+    """client.py SOCKET [NAME [LIVE OPENED [RESERVED]]]: a process of its own."""
     if names:
         set_comm(os.fsencode(names[0]))
     page = Page()
-    live, opened = (int(text) for text in names[1:]) if len(names) > 2 else (4096, 3)
+    live, opened = (int(text) for text in names[1:3]) if len(names) > 2 else (4096, 3)
+    reserved = reserve(int(names[3])) if len(names) > 3 else None  # kept until the end
     page.publish(live_bytes=live, superslab_opened_total=opened)
     page.register(path)
     page.wait_for_mailbox("daemon_seen", page.mailbox()["daemon_seen"] or 1)
@@ -129,6 +135,7 @@ def main(path, *names):
             os.execv("/bin/cat", ["cat"])
         if line == "again\n":
             Page().register(path)
+    del reserved
 
 
 if __name__ == "__main__":

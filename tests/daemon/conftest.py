@@ -75,17 +75,30 @@ class Daemon:
         self.control_path = folder / "control"
         self.process = None
         self.log = folder.parent / "log"
+        self.config_dir = folder.parent / "etc"
 
     def spawn(self, *options, **how):
         """A hakd that may also refuse to start."""
         with open(self.log, "ab") as log:
-            return subprocess.Popen([os.environ["HAKD"], "--runtime-dir", self.folder, *options],
+            return subprocess.Popen([os.environ["HAKD"], "--runtime-dir", self.folder,
+                                     "--config-dir", self.config_dir, *options],
                                     stderr=how.pop("stderr", log), **how)
 
     def start(self, *options, **how):
         self.process = self.spawn(*options, **how)
         wait_for(self.answers)
         return self
+
+    def configure(self, text, name="hakd.conf"):
+        """Writes a file of the configuration; read at the start and with a reload."""
+        path = self.config_dir / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    def post(self, path, body=None):
+        status, _, answer = self.request("POST", path, json.dumps(body) if body else None)
+        return status, json.loads(answer)
 
     def answers(self):
         assert self.process.poll() is None, self.log.read_text()

@@ -39,7 +39,8 @@ class Fleet:
         self.folder = folder
         self.environment = dict(os.environ, LD_PRELOAD=library, PYTHONMALLOC="malloc",
                                 HAK_SOCKET=f"{folder}/client")
-        self.hakd = subprocess.Popen([hakd, "--runtime-dir", folder], stderr=subprocess.DEVNULL)
+        self.hakd = subprocess.Popen([hakd, "--runtime-dir", folder, "--config-dir",
+                                      f"{folder}/etc"], stderr=subprocess.DEVNULL)
         for _ in range(200):
             if os.path.exists(f"{folder}/control"):
                 break

@@ -5,13 +5,14 @@
  * bytes describe, word by word or in raw, while it allocates and frees. After each slow path the
  * blocks in use hold what was written to them, the heap is valid, the telemetry decodes, rows of
  * SuperSlabs name no unit twice, and a trim that was said to be done is one that was asked for.
+ * Allocations fail only while there is a hard budget of the daemon's that refuses.
  */
 #include "../stress/stress.h"
 #include "input.h"
 #include "judge.h"
 
 #include "base/os.h"
-#include "base/settings.h"
+#include "base/policy.h"
 #include "govern/telemetry.h"
 #include "heap/pool.h"
 #include "heap/shared.h"
@@ -44,7 +45,7 @@ static uint64_t requests[REQUESTS_MAX]; /* trims that were ever in the mailbox *
 static unsigned request_count;
 
 /* The mailbox's words by their place. */
-enum { SEQUENCE, DAEMON_SEEN, EPOCH, TRIM_REQUEST = 5, TRIM_TARGET };
+enum { SEQUENCE, DAEMON_SEEN, EPOCH, HARD_BUDGET = 4, TRIM_REQUEST, TRIM_TARGET, FLAGS = 10 };
 
 static uint64_t load(unsigned index)
 {
@@ -157,6 +158,19 @@ static void ask(void)
 	store(EPOCH, load(EPOCH) + 1);
 }
 
+/* Refused only where the daemon says so. */
+static void make(struct stress_block *block, size_t size)
+{
+	void *address = hak_malloc(size);
+
+	if (address == NULL) {
+		FUZZ_CHECK(hak_setting(&hak_policy.refusing_bytes) != 0);
+		return;
+	}
+	*block = (struct stress_block){.address = address, .size = size};
+	stress_fill(block);
+}
+
 static void allocate(void)
 {
 	struct stress_block *block = &blocks[fuzz_input_take(&input, 1) % SLOTS];
@@ -165,7 +179,7 @@ static void allocate(void)
 	if (block->address != NULL)
 		stress_release(block);
 	else
-		stress_make(block, size % 4 == 0 ? (size_t)size * 32 : size / 8);
+		make(block, size % 4 == 0 ? (size_t)size * 32 : size / 8);
 }
 
 static void allocate_row(void)
@@ -174,7 +188,7 @@ static void allocate_row(void)
 
 	for (unsigned i = 0; i < SLOTS; i++)
 		if (blocks[i].address == NULL)
-			stress_make(&blocks[i], size);
+			make(&blocks[i], size);
 }
 
 static void free_row(void)
@@ -247,6 +261,8 @@ static void expect_trim(void)
 {
 	unsigned steps = 0;
 
+	store(HARD_BUDGET, 0);
+	store(FLAGS, 0);
 	ask();
 	note_request();
 	while (trim_ack() != load(TRIM_REQUEST)) {

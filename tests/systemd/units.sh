@@ -13,6 +13,8 @@ command -v systemd-analyze >/dev/null || {
 prefix=$(mktemp -d)
 trap 'rm -rf "$prefix"' EXIT
 cmake --install "$1" --prefix "$prefix" --component daemon >/dev/null
+# The unit reloads by hakctl.
+cmake --install "$1" --prefix "$prefix" --component cli >/dev/null
 
 units=$prefix/lib/systemd/system
 # The empty word at the end stands for the system's own units.

@@ -41,6 +41,17 @@ static void one_that_stands_still_is_gone(void **state)
 	assert_false(is_orphan_at(31, 306 * SECOND_NS));
 }
 
+static void one_that_is_silent_for_long_is_not_heeded(void **state)
+{
+	(void)state;
+	assert_false(is_orphan_at(40, 1000 * SECOND_NS));
+	assert_false(hak_attach_is_silent(1059 * SECOND_NS));
+	assert_true(hak_attach_is_silent(1060 * SECOND_NS));
+	/* That it looks so late is the process's own doing. */
+	assert_false(is_orphan_at(41, 2000 * SECOND_NS));
+	assert_false(hak_attach_is_silent(2000 * SECOND_NS));
+}
+
 static void a_late_thread_does_not_make_the_process_older(void **state)
 {
 	(void)state;
@@ -55,6 +66,7 @@ int main(void)
 		cmocka_unit_test(a_daemon_that_counts_lives),
 		cmocka_unit_test(a_late_thread_does_not_find_it_gone),
 		cmocka_unit_test(one_that_stands_still_is_gone),
+		cmocka_unit_test(one_that_is_silent_for_long_is_not_heeded),
 		cmocka_unit_test(a_late_thread_does_not_make_the_process_older),
 	};
 

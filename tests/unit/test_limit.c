@@ -5,12 +5,15 @@
 #include "unit.h"
 
 #include "base/os.h"
-#include "base/settings.h"
+#include "base/policy.h"
+#include "govern/attach.h"
 #include "govern/limit.h"
 #include "base/size_class.h"
 #include "heap/budget.h"
 #include "heap/depot.h"
 #include "heap/thread.h"
+#include "proto/mailbox.h"
+#include "proto/page.h"
 
 #include <errno.h>
 #include <hak/hak.h>
@@ -385,6 +388,156 @@ static void above_a_soft_budget_free_memory_goes_back(void **state)
 	free_all();
 }
 
+/* A daemon's counter, seen to have moved so long ago. */
+static void hear_of_daemon(uint64_t ago_ns)
+{
+	static uint64_t words[HAK_PAGE_TELEMETRY / sizeof(uint64_t)];
+
+	words[HAK_MAILBOX_DAEMON_SEEN / sizeof(uint64_t)]++;
+	assert_false(hak_attach_is_orphan((unsigned char *)words, hak_os_now_ns() - ago_ns));
+}
+
+static void set_policy(uint64_t hard_bytes, bool refuses)
+{
+	const struct hak_policy_values values = {.hard_bytes = hard_bytes, .refuses = refuses};
+
+	hak_policy_set(&values);
+	hak_budget_measure_anew();
+}
+
+static void a_daemons_budget_and_ones_own(void **state)
+{
+	uint64_t failure_count = hak_budget_failure_count();
+
+	(void)state;
+	hear_of_daemon(0);
+	set_policy(BUDGET, true);
+	fill(100000);
+	assert_in_range(hak_limit_used(), BUDGET - 2 * MIB, BUDGET);
+	assert_true(hak_budget_failure_count() > failure_count);
+	free_all();
+	/* The stricter of both holds, whichever it is. */
+	hak_set_budget(0, BUDGET / 2);
+	fill(3000);
+	assert_in_range(hak_limit_used(), BUDGET / 2 - 2 * MIB, BUDGET / 2);
+	free_all();
+	hak_set_budget(0, 2 * BUDGET);
+	fill(3000);
+	assert_in_range(hak_limit_used(), BUDGET - 2 * MIB, BUDGET);
+	free_all();
+	hak_set_budget(0, 0);
+	hak_policy_forget();
+}
+
+static void one_that_only_counts(void **state)
+{
+	uint64_t exceeded_count = hak_limit_exceeded_count();
+	uint64_t failure_count = hak_budget_failure_count(), now_ns = hak_os_now_ns();
+	void *block;
+
+	(void)state;
+	hear_of_daemon(0);
+	set_policy(BUDGET, false);
+	block = hak_malloc(2 * BUDGET);
+	assert_non_null(block);
+	for (int i = 1; i < 5; i++)
+		hak_limit_look(now_ns + (uint64_t)i * 1000000000);
+	assert_int_equal(hak_limit_exceeded_count(), exceeded_count + 1);
+	assert_true(hak_budget_is_frugal());
+	assert_int_equal(hak_budget_failure_count(), failure_count);
+	hak_free(block);
+	hak_limit_look(now_ns + 6000000000);
+	assert_false(hak_budget_is_frugal());
+	hak_policy_forget();
+}
+
+static void one_of_a_daemon_that_is_gone(void **state)
+{
+	void *block;
+
+	(void)state;
+	hear_of_daemon(HAK_POLICY_TTL_NS - 20000000000);
+	set_policy(BUDGET, true);
+	assert_null(hak_malloc(2 * BUDGET));
+	hear_of_daemon(HAK_POLICY_TTL_NS + 1);
+	set_policy(BUDGET, true);
+	block = hak_malloc(2 * BUDGET);
+	assert_non_null(block);
+	hak_free(block);
+	assert_int_equal(hak_setting(&hak_policy.refusing_bytes), 0);
+}
+
+static void what_a_daemon_says_is_clamped(void **state)
+{
+	const struct hak_policy_values absurd = {.soft_bytes = 1,
+						 .hard_bytes = 1,
+						 .refuses = true,
+						 .purge_level = 99,
+						 .decay_ns = UINT64_MAX,
+						 .magazine_bytes_max = UINT64_MAX};
+
+	(void)state;
+	assert_int_equal(hak_policy_decay_ns(), hak_setting(&hak_settings.decay_ms) * 1000000);
+	hak_policy_set(&absurd);
+	assert_int_equal(hak_policy_soft_bytes(), HAK_POLICY_BUDGET_BYTES_MIN);
+	assert_int_equal(hak_policy_hard_bytes(), HAK_POLICY_BUDGET_BYTES_MIN);
+	assert_int_equal(hak_setting(&hak_policy.purge_level), HAK_POLICY_LEVEL_MAX);
+	assert_int_equal(hak_policy_decay_ns(), HAK_POLICY_DECAY_NS_MAX);
+	assert_int_equal(hak_setting(&hak_policy.magazine_bytes_max), HAK_MAGAZINE_BYTES_MAX);
+	hak_policy_forget();
+	assert_int_equal(hak_policy_hard_bytes() | hak_policy_soft_bytes(), 0);
+	assert_int_equal(hak_policy_stricter(0, 0), 0);
+	assert_int_equal(hak_policy_stricter(7, 0), 7);
+	assert_int_equal(hak_policy_stricter(7, 8), 7);
+	assert_int_equal(hak_policy_stricter(9, 8), 8);
+}
+
+/* Nothing is above a budget, and yet all that is free goes: what is cached at level 2 alone. */
+static void a_level_that_is_asked_for(void **state)
+{
+	struct hak_policy_values values = {.purge_level = 1};
+	uint64_t now_ns = hak_os_now_ns(), cached;
+
+	(void)state;
+	hak_limit_look(now_ns += 1000000000);
+	hak_free(hak_malloc(20 * MIB));
+	cached = hak_limit_used();
+	assert_true(cached >= 20 * MIB);
+	hear_of_daemon(0);
+	hak_policy_set(&values);
+	for (int i = 0; i < 20; i++)
+		hak_limit_look(now_ns += 1100000000);
+	assert_true(hak_budget_is_frugal());
+	assert_true(hak_limit_used() >= 20 * MIB);
+	values.purge_level = 2;
+	hak_policy_set(&values);
+	for (int i = 0; i < 20; i++)
+		hak_limit_look(now_ns += 1100000000);
+	assert_true(hak_limit_used() < cached - 19 * MIB);
+	hak_policy_forget();
+	hak_limit_look(now_ns += 1100000000);
+	assert_false(hak_budget_is_frugal());
+}
+
+static void magazines_stay_below_a_cap(void **state)
+{
+	const struct hak_policy_values values = {.magazine_bytes_max = 4096};
+
+	struct hak_thread *thread = hak_thread_enter();
+
+	(void)state;
+	hak_thread_shed();
+	hak_thread_leave(thread);
+	hear_of_daemon(0);
+	hak_policy_set(&values);
+	/* 6 of 640 bytes are 4,096 at most: fewer than the first array has. */
+	assert_int_equal(log2_after_churn(640), LOG2_FIRST);
+	/* 31 of 112 are less, 63 would be more. */
+	assert_int_equal(log2_after_churn(112), LOG2_FIRST + 2);
+	hak_policy_forget();
+	assert_true(log2_after_churn(112) > LOG2_FIRST + 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -398,6 +551,12 @@ int main(void)
 		cmocka_unit_test(a_child_asks_while_its_parent_was_asking),
 		cmocka_unit_test(threads_share_it),
 		cmocka_unit_test(above_a_soft_budget_free_memory_goes_back),
+		cmocka_unit_test(a_daemons_budget_and_ones_own),
+		cmocka_unit_test(one_that_only_counts),
+		cmocka_unit_test(one_of_a_daemon_that_is_gone),
+		cmocka_unit_test(what_a_daemon_says_is_clamped),
+		cmocka_unit_test(a_level_that_is_asked_for),
+		cmocka_unit_test(magazines_stay_below_a_cap),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -54,7 +54,8 @@ static void an_empty_fleet(void **state)
 	assert_non_null(strstr(whole, "\nhak_clients 0\n"));
 	assert_non_null(strstr(whole, "\nprocess_start_time_seconds 1000\n"));
 	assert_null(strstr(whole, "group="));
-	assert_null(strstr(whole, "hak_budget_bytes"));
+	assert_null(strstr(whole, "\nhak_budget_bytes{"));
+	assert_non_null(strstr(whole, "\nhak_config_last_reload_successful 0\n"));
 	assert_int_equal(whole[strlen(whole) - 1], '\n');
 }
 
@@ -65,7 +66,8 @@ static void groups_and_rows(void **state)
 	const char *whole;
 
 	(void)state;
-	table.soft_budget_bytes = 99;
+	plain->ledger.budget.soft_bytes = 99;
+	odd->ledger.exceeded_ns = 1500000000;
 	plain->departed[HAK_METRIC_trim_total] = 5;
 	odd->departed[HAK_METRIC_trim_total] = UINT64_MAX;
 	whole = written();
@@ -74,6 +76,9 @@ static void groups_and_rows(void **state)
 	assert_non_null(strstr(whole, "hak_heap_bytes{group=\"plain\",state=\"free\"} 0\n"));
 	assert_non_null(strstr(whole, "hak_budget_bytes{group=\"plain\",kind=\"soft\"} 99\n"));
 	assert_null(strstr(whole, "kind=\"hard\""));
+	assert_non_null(
+		strstr(whole, "hak_budget_exceeded_seconds_total{group=\"plain\"} 0.000\n"));
+	assert_non_null(strstr(whole, "_seconds_total{group=\"o\\\"d\\\\d\\n\"} 1.500\n"));
 	assert_int_equal(count_of(whole, "# TYPE hak_heap_bytes gauge\n"), 1);
 	assert_int_equal(count_of(whole, "# HELP hak_heap_bytes "), 1);
 	assert_int_equal(count_of(whole, "# TYPE hak_trims_total counter\n"), 1);

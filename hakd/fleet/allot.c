@@ -1,0 +1,304 @@
+#include "fleet/allot.h"
+
+#include "base/log.h"
+
+#include <string.h>
+
+/* The host is under its budget again only when this share of it is free: else who is asked for
+ * memory by turns would breathe with the ticks. */
+#define HOST_EASE_SHARE 8
+
+static const struct policy_section *host_of(const struct allot *allot)
+{
+	return allot->policy != NULL ? &allot->policy->host : NULL;
+}
+
+uint64_t allot_default_soft(const struct allot *allot)
+{
+	if (allot->default_soft_bytes != ALLOT_NO_DEFAULT)
+		return allot->default_soft_bytes;
+	return policy_number(host_of(allot), POLICY_SOFT_BUDGET, allot->memory_bytes / 2);
+}
+
+void allot_match(const struct allot *allot, struct client *client, const char *user)
+{
+	const struct process_identity *identity = &client->identity;
+	const struct policy_subject subject = {
+		.unit = identity->unit,
+		.cgroup = identity->cgroup,
+		.exe = identity->exe,
+		.comm = identity->comm,
+		.user = user,
+		.uid = client->uid,
+	};
+
+	client->rule = allot->policy != NULL ? policy_match(allot->policy, &subject) : NULL;
+}
+
+const char *allot_group_name(const struct client *client)
+{
+	return policy_is_set(client->rule, POLICY_GROUP) ? client->rule->values[POLICY_GROUP].text
+							 : client->identity.group;
+}
+
+static bool is_exempt(const struct client *client)
+{
+	return policy_number(client->rule, POLICY_EXEMPT, 0) != 0;
+}
+
+bool allot_is_dry(const struct allot *allot, const struct client *client)
+{
+	return policy_number(host_of(allot), POLICY_HOST_DRY_RUN, 0) != 0 ||
+	       policy_number(client->rule, POLICY_DRY_RUN, 0) != 0;
+}
+
+static void override(const struct override *said, struct group_budget *budget)
+{
+	if (said == NULL)
+		return;
+	if (said->has_soft)
+		budget->soft_bytes = said->soft_bytes;
+	if (said->has_hard)
+		budget->hard_bytes = said->hard_bytes;
+	if (said->has_on_limit)
+		budget->fails = said->fails;
+}
+
+/* Of the process alone. */
+static struct group_budget own_budget(const struct allot *allot, const struct client *client)
+{
+	struct override_key key = {.pid = client->pid, .start_ticks = client->identity.start_ticks};
+	struct group_budget budget = {
+		.soft_bytes = policy_number(client->rule, POLICY_SOFT, allot_default_soft(allot)),
+		.hard_bytes = policy_number(client->rule, POLICY_HARD, 0),
+		.fails = policy_number(client->rule, POLICY_ON_LIMIT, 0) != 0,
+	};
+
+	override(overrides_find(&allot->overrides, &key), &budget);
+	return budget;
+}
+
+static void add_rule(struct group_budget *rules, const struct client *client)
+{
+	rules->soft_bytes = share_stricter(rules->soft_bytes,
+					   policy_number(client->rule, POLICY_GROUP_SOFT, 0));
+	rules->hard_bytes = share_stricter(rules->hard_bytes,
+					   policy_number(client->rule, POLICY_GROUP_HARD, 0));
+	rules->fails |= policy_number(client->rule, POLICY_ON_LIMIT, 0) != 0;
+}
+
+/* Of the group, where its members' rules say `rules`. */
+static struct group_budget group_budget(const struct allot *allot, const char *name,
+					const struct group_budget *rules)
+{
+	const struct policy_section *section = allot->policy != NULL
+						       ? policy_budget_of(allot->policy, name)
+						       : NULL;
+	struct override_key key = {.pid = 0};
+	struct group_budget budget = {
+		.soft_bytes = policy_number(section, POLICY_BUDGET_SOFT, rules->soft_bytes),
+		.hard_bytes = policy_number(section, POLICY_BUDGET_HARD, rules->hard_bytes),
+		.fails = policy_number(section, POLICY_BUDGET_ON_LIMIT, rules->fails) != 0,
+	};
+
+	strcpy(key.group, name);
+	override(overrides_find(&allot->overrides, &key), &budget);
+	return budget;
+}
+
+/* The mailbox has one hard budget: one that fails is stricter than any that is only counted. */
+static void add_hard(struct group_budget *budget, uint64_t hard_bytes, bool fails)
+{
+	if (hard_bytes == 0 || (budget->hard_bytes != 0 && budget->fails && !fails))
+		return;
+	if (budget->hard_bytes != 0 && budget->fails == fails)
+		hard_bytes = share_stricter(budget->hard_bytes, hard_bytes);
+	budget->hard_bytes = hard_bytes;
+	budget->fails = fails;
+}
+
+/* With the part that it has of its group's budget and of the host's. */
+static void reckon(const struct allot *allot, struct client *client,
+		   const struct group_budget *part, uint64_t host_bytes, uint64_t level)
+{
+	struct client_wishes *wishes = &client->wishes;
+
+	*wishes = (struct client_wishes){.purge_level = 0};
+	if (is_exempt(client))
+		return;
+	wishes->budget = own_budget(allot, client);
+	if (wishes->budget.hard_bytes == 0)
+		wishes->budget.fails = false;
+	add_hard(&wishes->budget, part->hard_bytes, part->fails);
+	wishes->budget.soft_bytes = share_stricter(wishes->budget.soft_bytes, part->soft_bytes);
+	wishes->budget.soft_bytes = share_stricter(wishes->budget.soft_bytes, host_bytes);
+	wishes->purge_level = level;
+	wishes->decay_ns = policy_number(client->rule, POLICY_DECAY, 0);
+	wishes->magazine_bytes_max = policy_number(client->rule, POLICY_THREAD_CACHE, 0);
+}
+
+void allot_newcomer(const struct allot *allot, struct client *client)
+{
+	const struct group_ledger *ledger = &client->group->ledger;
+	struct group_budget rules = ledger->rules, budget, part;
+
+	add_rule(&rules, client);
+	budget = group_budget(allot, client->group->name, &rules);
+	part = (struct group_budget){
+		.soft_bytes = share_newcomer(budget.soft_bytes, ledger->member_count,
+					     ledger->used_bytes),
+		.hard_bytes = share_newcomer(budget.hard_bytes, ledger->member_count,
+					     ledger->used_bytes),
+		.fails = budget.fails,
+	};
+	reckon(allot, client, &part, 0, 0);
+}
+
+struct client_wishes allot_told(const struct allot *allot, const struct client *client)
+{
+	return allot_is_dry(allot, client) ? (struct client_wishes){.purge_level = 0}
+					   : client->wishes;
+}
+
+static uint64_t live_of(const struct client *client)
+{
+	return client->counted[HAK_METRIC_live_bytes];
+}
+
+static uint64_t used_of(const struct client *client)
+{
+	return group_add(live_of(client), client->counted[HAK_METRIC_cached_bytes]);
+}
+
+static uint64_t held_of(const struct client *client)
+{
+	return group_add(used_of(client), group_add(client->counted[HAK_METRIC_free_bytes],
+						    client->counted[HAK_METRIC_lazyfree_bytes]));
+}
+
+/* What all members hold, and what their rules say. */
+static uint64_t add_up(struct allot *allot, struct client *clients, struct groups *groups,
+		       unsigned __int128 *live_bytes)
+{
+	struct group *group;
+	struct client *client;
+	uint64_t count = 0;
+
+	*live_bytes = 0;
+	allot->used_bytes = allot->held_bytes = 0;
+	for (group = groups->by_name; group != NULL; group = group->hh.next)
+		group->ledger = (struct group_ledger){.exceeded_ns = group->ledger.exceeded_ns,
+						      .is_over = group->ledger.is_over};
+	for (client = clients; client != NULL; client = client->hh.next) {
+		struct group_ledger *ledger = &client->group->ledger;
+
+		if (is_exempt(client))
+			continue;
+		count++;
+		add_rule(&ledger->rules, client);
+		ledger->member_count++;
+		ledger->live_bytes += live_of(client);
+		ledger->used_bytes = group_add(ledger->used_bytes, used_of(client));
+		*live_bytes += live_of(client);
+		allot->used_bytes = group_add(allot->used_bytes, used_of(client));
+		allot->held_bytes = group_add(allot->held_bytes, held_of(client));
+	}
+	return count;
+}
+
+static void begin_groups(const struct allot *allot, struct groups *groups)
+{
+	struct group *group;
+
+	for (group = groups->by_name; group != NULL; group = group->hh.next) {
+		struct group_ledger *ledger = &group->ledger;
+
+		ledger->budget = group_budget(allot, group->name, &ledger->rules);
+		ledger->soft = share_begin(ledger->budget.soft_bytes, ledger->member_count,
+					   ledger->live_bytes);
+		ledger->hard = share_begin(ledger->budget.hard_bytes, ledger->member_count,
+					   ledger->live_bytes);
+	}
+}
+
+static struct group_budget next_part(struct group_ledger *ledger, const struct client *client)
+{
+	struct group_budget part = {.fails = ledger->budget.fails};
+
+	if (ledger->budget.soft_bytes != 0)
+		part.soft_bytes = share_next(&ledger->soft, live_of(client));
+	if (ledger->budget.hard_bytes != 0)
+		part.hard_bytes = share_next(&ledger->hard, live_of(client));
+	return part;
+}
+
+static bool is_above(uint64_t used_bytes, uint64_t budget_bytes)
+{
+	return budget_bytes != 0 && used_bytes > budget_bytes;
+}
+
+/* The level that is asked of all: 2 where even what is in use is too much. */
+static uint64_t judge_host(struct allot *allot)
+{
+	uint64_t budget_bytes = policy_number(host_of(allot), POLICY_HOST_BUDGET, 0);
+	uint64_t limit_bytes = budget_bytes;
+
+	if (allot->host_is_over)
+		limit_bytes -= budget_bytes / HOST_EASE_SHARE;
+	allot->host_is_over = is_above(allot->held_bytes, limit_bytes);
+	if (!allot->host_is_over)
+		return 0;
+	return is_above(allot->used_bytes, budget_bytes) ? 2 : 1;
+}
+
+/* Says so once, when a group begins to be above, and counts for how long it is. */
+static void judge_groups(struct groups *groups, uint64_t elapsed_ns)
+{
+	struct group *group;
+
+	for (group = groups->by_name; group != NULL; group = group->hh.next) {
+		struct group_ledger *ledger = &group->ledger;
+		bool was_over = ledger->is_over;
+
+		ledger->is_over = ledger->has_member_over ||
+				  is_above(ledger->used_bytes, ledger->budget.soft_bytes) ||
+				  is_above(ledger->used_bytes, ledger->budget.hard_bytes);
+		if (ledger->is_over)
+			ledger->exceeded_ns += elapsed_ns;
+		if (ledger->is_over && !was_over)
+			log_say(LOG_INFO, "The group %s is above its budget.", group->name);
+	}
+}
+
+void allot_deal(struct allot *allot, struct client *clients, struct groups *groups, uint64_t now_ns)
+{
+	uint64_t elapsed_ns = allot->dealt_ns != 0 ? now_ns - allot->dealt_ns : 0;
+	unsigned __int128 live_bytes;
+	uint64_t count = add_up(allot, clients, groups, &live_bytes);
+	uint64_t level = judge_host(allot);
+	struct share host = share_begin(policy_number(host_of(allot), POLICY_HOST_BUDGET, 0), count,
+					live_bytes);
+	struct client *client;
+
+	overrides_expire(&allot->overrides, now_ns);
+	begin_groups(allot, groups);
+	for (client = clients; client != NULL; client = client->hh.next) {
+		struct group_ledger *ledger = &client->group->ledger;
+		struct group_budget part = {.fails = false};
+		struct client_wishes told;
+		uint64_t host_bytes = 0;
+
+		if (!is_exempt(client)) {
+			part = next_part(ledger, client);
+			host_bytes = level != 0 ? share_next(&host, live_of(client)) : 0;
+		}
+		reckon(allot, client, &part, host_bytes, level);
+		ledger->has_member_over |=
+			is_above(used_of(client), client->wishes.budget.soft_bytes) ||
+			is_above(used_of(client), client->wishes.budget.hard_bytes);
+		told = allot_told(allot, client);
+		(void)client_wish(client, &told);
+	}
+	judge_groups(groups, elapsed_ns);
+	allot->dealt_ns = now_ns;
+}
