@@ -27,7 +27,7 @@ struct actions_record {
 	time_t when;
 	struct governor_action action;
 	enum actions_result result;
-	uint64_t released_bytes; /* of the process's resident memory */
+	uint64_t released_bytes; /* of the process's anonymous memory */
 	uint64_t duration_us;
 	char unit[128]; /* the systemd unit, or else the group */
 	char command[64];
