@@ -471,5 +471,5 @@ void effects_note_command(struct effects *effects, const struct client *client,
 		.target_bytes = target_bytes,
 	};
 
-	record(effects, client, &action, ACTIONS_PENDING, 0, 0);
+	record(effects, client, &action, ACTIONS_ASKED, 0, 0);
 }

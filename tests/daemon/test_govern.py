@@ -241,9 +241,10 @@ def test_who_owes_an_answer_is_not_waited_for_so_long(hakd, group, players):
     member = players(folder, 85)
     wait_for(lambda: any(row["pid"] == member for row in actions(hakd)))
     asked, first = actions(hakd)[::-1][:2]
-    assert (asked["pid"], asked["trigger"], asked["result"]) == (deaf, "command", "pending")
+    assert (asked["pid"], asked["trigger"], asked["result"]) == (deaf, "command", "asked")
     assert (first["pid"], first["trigger"], first["result"]) == (deaf, "pressure", "pending")
     assert first["duration_seconds"] < 0.4
+    assert f"Asked for what is free of process {deaf} (" in hakd.log.read_text()
 
 
 @needs_groups
