@@ -153,13 +153,18 @@ bool process_identify(pid_t pid, struct process_identity *identity)
 void process_read_memory(pid_t pid, struct process_memory *memory)
 {
 	char text[256], *end;
+	uint64_t shared_bytes;
 	uint64_t page_bytes = (uint64_t)sysconf(_SC_PAGESIZE);
 
 	*memory = (struct process_memory){.virtual_bytes = 0};
 	if (read_proc(pid, "statm", text, sizeof text) <= 0)
 		return;
 	memory->virtual_bytes = strtoull(text, &end, 10) * page_bytes;
-	memory->resident_bytes = strtoull(end, NULL, 10) * page_bytes;
+	memory->resident_bytes = strtoull(end, &end, 10) * page_bytes;
+	shared_bytes = strtoull(end, NULL, 10) * page_bytes;
+	/* Both are read one after the other, while the process goes on. */
+	if (shared_bytes < memory->resident_bytes)
+		memory->anonymous_bytes = memory->resident_bytes - shared_bytes;
 }
 
 /* A line is "start-end perms offset major:minor inode path". */

@@ -24,6 +24,7 @@ struct process_identity {
 struct process_memory {
 	uint64_t virtual_bytes; /* 0: not known */
 	uint64_t resident_bytes;
+	uint64_t anonymous_bytes; /* of those: no files, nothing that processes share */
 };
 
 /* 0 or a negative errno. */

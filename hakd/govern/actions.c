@@ -5,11 +5,13 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 #include <systemd/sd-journal.h>
 
 const char *actions_result_text(enum actions_result result)
 {
-	static const char *const texts[ACTIONS_RESULTS] = {"done", "pending", "failed", "dry-run"};
+	static const char *const texts[ACTIONS_RESULTS] = {"done", "pending", "asked", "failed",
+							   "dry-run"};
 
 	return texts[result];
 }
@@ -19,13 +21,19 @@ static void put_sentence(char *to, size_t size, const struct actions_record *rec
 	static const char *const words[ACTIONS_RESULTS] = {
 		[ACTIONS_DONE] = "Took back",
 		[ACTIONS_PENDING] = "Asked, without an answer so far, for",
+		[ACTIONS_ASKED] = "Asked for",
 		[ACTIONS_FAILED] = "Could not take back",
 		[ACTIONS_DRY_RUN] = "Would take back",
 	};
 	char bytes[TEXT_SIZE_BYTES];
 
-	text_format_bytes(bytes, record->result == ACTIONS_DONE ? record->released_bytes
-								: record->action.target_bytes);
+	/* No target is all that can go. */
+	if (record->result != ACTIONS_DONE && record->action.target_bytes == 0)
+		strcpy(bytes, "what is free");
+	else
+		text_format_bytes(bytes, record->result == ACTIONS_DONE
+						 ? record->released_bytes
+						 : record->action.target_bytes);
 	snprintf(to, size, "%s %s of process %d (%s, %s)", words[record->result], bytes,
 		 record->action.pid, record->command, record->unit);
 }
@@ -70,7 +78,7 @@ void actions_note(struct actions *actions, const struct actions_record *record)
 	actions->kept[actions->count++ % ACTIONS_KEPT] = *record;
 	actions->results[record->result]++;
 	/* What was not done is no release. */
-	if (record->result == ACTIONS_DONE || record->result == ACTIONS_PENDING) {
+	if (record->result != ACTIONS_FAILED && record->result != ACTIONS_DRY_RUN) {
 		actions->releases[action->trigger][action->method]++;
 		actions->released_bytes[action->trigger][action->method] += record->released_bytes;
 	}

@@ -18,6 +18,7 @@
 enum actions_result {
 	ACTIONS_DONE,	 /* what went back is known */
 	ACTIONS_PENDING, /* asked for: the program carries it out when it next needs memory */
+	ACTIONS_ASKED,	 /* by hakctl, which waits for the answer itself */
 	ACTIONS_FAILED,	 /* it could not be asked, or the advisor could not */
 	ACTIONS_DRY_RUN, /* only decided */
 	ACTIONS_RESULTS,
@@ -27,7 +28,7 @@ struct actions_record {
 	time_t when;
 	struct governor_action action;
 	enum actions_result result;
-	uint64_t released_bytes; /* of the process's resident memory */
+	uint64_t released_bytes; /* of the process's anonymous memory */
 	uint64_t duration_us;
 	char unit[128]; /* the systemd unit, or else the group */
 	char command[64];
@@ -41,7 +42,7 @@ struct actions {
 	uint64_t results[ACTIONS_RESULTS];
 };
 
-/* "done", "pending", "failed", "dry-run". */
+/* "done", "pending", "asked", "failed", "dry-run". */
 const char *actions_result_text(enum actions_result result);
 
 void actions_note(struct actions *actions, const struct actions_record *record);

@@ -99,13 +99,20 @@ static bool make_room(void **room, size_t *size, size_t needed, size_t item_byte
 	return true;
 }
 
+/* Nearly always there is none, and nobody's numbers are read. */
+static bool has_reason(const struct effects *effects)
+{
+	return effects->remote.release != NULL || effects->market.slack_bytes != 0 ||
+	       pressure_is_pressing(&effects->pressure);
+}
+
 static void plan(struct effects *effects, uint64_t now_ns)
 {
 	struct client *client, *next;
 	size_t count = 0;
 
 	effects->plan_count = effects->plan_next = 0;
-	if (effects_is_paused(effects, now_ns) ||
+	if (!has_reason(effects) || effects_is_paused(effects, now_ns) ||
 	    !make_room((void **)&effects->clients, &effects->clients_size,
 		       effects->table->client_count, sizeof *effects->clients))
 		return;
@@ -119,7 +126,7 @@ static void plan(struct effects *effects, uint64_t now_ns)
 		if (!is_of_interest(described, now_ns))
 			continue;
 		client_read_memory(client, now_ns);
-		described->resident_bytes = client->memory.resident_bytes;
+		described->resident_bytes = client->memory.anonymous_bytes;
 		count++;
 	}
 	effects->plan_count = governor_plan(effects->clients, count, now_ns, effects->plan);
@@ -160,7 +167,7 @@ static void end_step(struct effects *effects, struct client *client, enum action
 	struct governor_outcome outcome = {.refaulted_bytes_total = refaulted_total(client)};
 
 	client_read_memory(client, now_ns);
-	outcome.resident_bytes = client->memory.resident_bytes;
+	outcome.resident_bytes = client->memory.anonymous_bytes;
 	if (outcome.resident_bytes < step->before_bytes && result != ACTIONS_DRY_RUN)
 		outcome.released_bytes = step->before_bytes - outcome.resident_bytes;
 	governor_note(&client->history, &step->action, &outcome, now_ns);
@@ -180,7 +187,7 @@ static bool is_answered(const struct effects *effects, struct client *client, ui
 		return client->telemetry.trim_ack >= step->trim_request;
 	}
 	client_read_memory(client, now_ns);
-	return client->memory.resident_bytes + step->action.target_bytes / 2 <= step->before_bytes;
+	return client->memory.anonymous_bytes + step->action.target_bytes / 2 <= step->before_bytes;
 }
 
 /* False: it is waited for. */
@@ -202,7 +209,9 @@ static bool finish_step(struct effects *effects, uint64_t now_ns)
 static void begin_trim(struct effects *effects, struct client *client, uint64_t now_ns)
 {
 	struct effects_step *step = &effects->step;
-	bool is_silent = idle_ns(client, now_ns) >= GOVERNOR_IDLE_NS;
+	/* Who has let us wait once does not hold up the others for so long again. */
+	bool is_silent = idle_ns(client, now_ns) >= GOVERNOR_IDLE_NS ||
+			 client->telemetry.trim_ack < client->mailbox.trim_request;
 
 	client = table_trim(effects->table, step->action.pid, step->action.target_bytes, now_ns);
 	if (client == NULL) {
@@ -239,7 +248,7 @@ static void begin_step(struct effects *effects, struct client *client,
 		.is_active = true,
 		.action = *action,
 		.registered_ns = client->registered_ns,
-		.before_bytes = client->memory.resident_bytes,
+		.before_bytes = client->memory.anonymous_bytes,
 		.began_ns = now_ns,
 	};
 	if (action->is_dry_run)
@@ -415,12 +424,12 @@ static void trade(struct effects *effects, uint64_t now_ns)
 	table_refresh(effects->table, now_ns);
 	HASH_ITER(hh, effects->table->by_pid, client, next)
 	{
-		if (client->memory.resident_bytes < GOVERNOR_SMALL_BYTES &&
+		if (client->memory.anonymous_bytes < GOVERNOR_SMALL_BYTES &&
 		    client->counted[HAK_METRIC_live_bytes] >= GOVERNOR_SMALL_BYTES)
 			client_read_memory(client, now_ns);
 		effects->traders[count++] = (struct market_client){
 			.share = &client->history.share,
-			.resident_bytes = client->memory.resident_bytes,
+			.resident_bytes = client->memory.anonymous_bytes,
 			.refilled_bytes_total = client->counted[HAK_METRIC_refilled_bytes_total],
 			.refaulted_bytes_total = refaulted_total(client),
 		};
@@ -462,5 +471,5 @@ void effects_note_command(struct effects *effects, const struct client *client,
 		.target_bytes = target_bytes,
 	};
 
-	record(effects, client, &action, ACTIONS_PENDING, 0, 0);
+	record(effects, client, &action, ACTIONS_ASKED, 0, 0);
 }

@@ -1,10 +1,11 @@
 /* effects.h - carries out what the governor decides: one step, a look at what came of it, the next.
  *
  * A step is a request in the client's mailbox, or one call of remote reclaim. What it released is
- * what the process has resident less than before, by /proc/PID/statm. A program that was asked and
- * does not answer is left behind after EFFECTS_ANSWER_NS, or EFFECTS_SILENT_NS where it was idle:
- * its request stays, and is carried out when it wakes up. Before each step that pressure has called
- * for, the kernel is asked again whether it still presses.
+ * how much less anonymous memory the process has resident after it, by /proc/PID/statm. A program
+ * that was asked and does not answer is left behind after EFFECTS_ANSWER_NS, or EFFECTS_SILENT_NS
+ * where it was idle or owes an answer already: its request stays, and is carried out when it wakes
+ * up. Before each step that pressure has called for, the kernel is asked again whether it still
+ * presses.
  *
  * Between two steps the loop serves others. A new round is planned at each tick, when pressure is
  * told of, and when a round is through and it still presses. Nothing is ever killed.

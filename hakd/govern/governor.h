@@ -59,7 +59,7 @@ struct governor_client {
 	uint64_t cached_bytes;
 	uint64_t free_bytes;
 	uint64_t lazyfree_bytes;
-	uint64_t resident_bytes; /* as the kernel says */
+	uint64_t resident_bytes; /* anonymous memory, by the kernel */
 	uint64_t soft_budget_bytes;
 	uint64_t slack_target_bytes; /* of the market; 0: not in it */
 	uint64_t refaulted_bytes_total;

@@ -1,6 +1,5 @@
 #include "serve/control.h"
 
-#include "base/log.h"
 #include "serve/budgets.h"
 #include "serve/metrics.h"
 #include "serve/report.h"
@@ -236,8 +235,6 @@ static void on_trim(struct evhttp_request *request, pid_t pid, void *context)
 		return;
 	}
 	effects_note_command(control->effects, client, target_bytes);
-	log_say(LOG_INFO, "Asked process %d (%s) to give back memory, request %" PRIu64 ".", pid,
-		client->identity.comm, client->mailbox.trim_request);
 	http_reply_json(request, 202,
 			json_pack("{s:i, s:i, s:o}", "schema", 1, "pid", (int)pid, "trim_request",
 				  integer(client->mailbox.trim_request)));

@@ -234,6 +234,20 @@ def test_who_does_not_answer_is_left_behind(hakd, group, players):
 
 
 @needs_groups
+def test_who_owes_an_answer_is_not_waited_for_so_long(hakd, group, players):
+    folder = group(300)
+    deaf = players(folder, 200, answers=False)
+    assert hakd.trim(deaf)[0] == 202
+    member = players(folder, 85)
+    wait_for(lambda: any(row["pid"] == member for row in actions(hakd)))
+    asked, first = actions(hakd)[::-1][:2]
+    assert (asked["pid"], asked["trigger"], asked["result"]) == (deaf, "command", "asked")
+    assert (first["pid"], first["trigger"], first["result"]) == (deaf, "pressure", "pending")
+    assert first["duration_seconds"] < 0.4
+    assert f"Asked for what is free of process {deaf} (" in hakd.log.read_text()
+
+
+@needs_groups
 def test_who_sleeps_is_asked_once(hakd, group, players):
     """The request stays in its mailbox; it answers when it wakes."""
     sleeper = players(group(100), 95, answers=False, writes=False)

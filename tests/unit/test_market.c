@@ -144,6 +144,28 @@ static void nothing_swings(void **state)
 		assert_int_equal(shares[i].target_bytes, settled[i]);
 }
 
+/* What trembles by some hundredths moves nothing. */
+static void trembling_is_no_churn(void **state)
+{
+	uint64_t before[2];
+
+	(void)state;
+	churn_mib[0] = 200;
+	churn_mib[1] = 100;
+	minutes(2, 6);
+	before[0] = shares[0].target_bytes;
+	before[1] = shares[1].target_bytes;
+	for (int i = 0; i < 200; i++) {
+		churn_mib[0] = 200 + (uint64_t)(i % 2) * 8;
+		tick(2);
+		assert_int_equal(shares[0].target_bytes, before[0]);
+		assert_int_equal(shares[1].target_bytes, before[1]);
+	}
+	churn_mib[0] = 250;
+	minutes(2, 2);
+	assert_true(shares[0].target_bytes > before[0]);
+}
+
 static void floors_come_first(void **state)
 {
 	(void)state;
@@ -246,6 +268,7 @@ int main(void)
 		cmocka_unit_test_setup(shares_follow_churn, set_up),
 		cmocka_unit_test_setup(it_takes_minutes, set_up),
 		cmocka_unit_test_setup(nothing_swings, set_up),
+		cmocka_unit_test_setup(trembling_is_no_churn, set_up),
 		cmocka_unit_test_setup(floors_come_first, set_up),
 		cmocka_unit_test_setup(the_small_and_the_exempt_are_not_in_it, set_up),
 		cmocka_unit_test_setup(who_has_refaults_keeps_what_it_has, set_up),

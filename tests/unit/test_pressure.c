@@ -308,6 +308,7 @@ static void a_group_that_vanishes_is_let_go(void **state)
 		pressure_wake(&pressure, clock_now_ns());
 	/* It does not keep the loop awake. */
 	assert_int_equal(poll(&ready, 1, 0), 0);
+	assert_false(pressure_keep(&pressure, id));
 	pressure_tick(&pressure, clock_now_ns());
 	pressure_sweep(&pressure);
 	pressure_sweep(&pressure);
