@@ -46,6 +46,16 @@ static bool is_exempt(const struct client *client)
 	return policy_number(client->rule, POLICY_EXEMPT, 0) != 0;
 }
 
+bool allot_shares(const struct allot *allot, const struct groups *groups)
+{
+	const struct group *group = groups->by_name;
+
+	while (group != NULL && group->ledger.budget.soft_bytes == 0 &&
+	       group->ledger.budget.hard_bytes == 0)
+		group = group->hh.next;
+	return group != NULL || policy_number(host_of(allot), POLICY_HOST_BUDGET, 0) != 0;
+}
+
 bool allot_is_dry(const struct allot *allot, const struct client *client)
 {
 	return policy_number(host_of(allot), POLICY_HOST_DRY_RUN, 0) != 0 ||

@@ -50,6 +50,9 @@ struct client_wishes allot_told(const struct allot *allot, const struct client *
 void allot_deal(struct allot *allot, struct client *clients, struct groups *groups,
 		uint64_t now_ns);
 
+/* Whether there is a budget that several share, of a group or of the host. */
+bool allot_shares(const struct allot *allot, const struct groups *groups);
+
 bool allot_is_dry(const struct allot *allot, const struct client *client);
 
 #endif

@@ -388,7 +388,11 @@ void table_tick(struct table *table, uint64_t now_ns)
 		}
 	}
 	check_some(table, now_ns);
-	table_deal(table, now_ns);
+	/* Reading all numbers is half of what a tick costs: shares need them, and little else. */
+	if (allot_shares(&table->allot, &table->groups) ||
+	    now_ns - table->refreshed_ns >= TABLE_CHECK_NS)
+		table_refresh(table, now_ns);
+	allot_deal(&table->allot, table->by_pid, &table->groups, now_ns);
 	groups_expire(&table->groups, now_ns);
 	forget_accounts(table, now_ns);
 }

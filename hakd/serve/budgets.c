@@ -168,6 +168,24 @@ static const char *read_wanted(struct evhttp_request *request, struct override *
 	return NULL;
 }
 
+/* A process that has ended has no use for its budget, and its place may be needed. */
+static void forget_the_gone(struct table *table)
+{
+	struct overrides *overrides = &table->allot.overrides;
+	size_t i = 0;
+
+	while (i < overrides->count) {
+		struct override_key key = overrides->items[i].key;
+		const struct client *client = key.pid != 0 ? table_find(table, key.pid) : NULL;
+
+		if (key.pid == 0 ||
+		    (client != NULL && client->identity.start_ticks == key.start_ticks))
+			i++;
+		else
+			(void)overrides_clear(overrides, &key);
+	}
+}
+
 /* False: nobody is of that name, which has been answered. */
 static bool resolve(struct evhttp_request *request, struct table *table, struct override_key *key)
 {
@@ -213,6 +231,7 @@ void budgets_set(struct evhttp_request *request, struct table *table)
 	}
 	if (!resolve(request, table, &wanted.key))
 		return;
+	forget_the_gone(table);
 	if (!clear && !overrides_set(&table->allot.overrides, &wanted)) {
 		http_reply_error(request, 409, "%d budgets are set already, and no more may be",
 				 OVERRIDES_MAX);

@@ -1,6 +1,6 @@
 /* budget.c: programs of policy.py. Each does its work under a daemon's budget and says what it met.
  *
- *	budget latency         registers, and says after how many us it was refused
+ *	budget latency         registers, says after how many microseconds it was refused
  *	budget grow MIB SIZE   takes blocks of SIZE until it is refused or holds MIB, prints the
  *	                       bytes it got and "refused" or "held"; and so again for each line
  *	                       that it is given, which may have another MIB

@@ -250,6 +250,29 @@ def stops(host):
     expect(host.complaints() == [], host.complaints())
 
 
+def reloads(host):
+    """`systemctl reload` puts a configuration in force, or fails and says where it is wrong."""
+    host.do("systemctl", "start", "hakd")
+    host.start_program()
+    expect(host.client()["policy"]["name"] is None, "a policy from nowhere")
+    write = "mkdir -p /etc/hak/hakd.conf.d && cat >/etc/hak/hakd.conf.d/10-test.conf <<EOT\n{}\nEOT"
+    host.do("sh", "-c", write.format("[policy tester]\nunit=tester.service\nhard=1G"))
+    host.do("systemctl", "reload", "hakd")
+    client = host.client()
+    expect(client["policy"]["name"] == "tester", client)
+    expect(client["hard_budget_bytes"] == 1 << 30, client)
+    host.do("hakctl", "budget", "set", "tester.service", "--soft", "900M", "--persist")
+    host.do("test", "-e", "/etc/hak/hakd.conf.d/50-budget-tester.service.conf")
+    expect(host.client()["soft_budget_bytes"] == 900 << 20, host.client())
+
+    host.do("sh", "-c", write.format("[policy tester]\nhard=much"))
+    expect(host.run("systemctl", "reload", "hakd").returncode != 0, "errors are not told")
+    expect("10-test.conf:2: hard is 'much'" in host.do("journalctl", "-q", "-u", "hakd"), "where")
+    expect(host.is_active(), "it does not live on")
+    expect(host.client()["hard_budget_bytes"] == 1 << 30, "what was in force is gone")
+    wait_for("its status tells", lambda: "bad configuration" in host.property("StatusText"))
+
+
 def serves_metrics(host):
     """On the socket that is off by default: everybody may read, over TCP as well."""
     host.do("mkdir", "-p", "/run/systemd/system/hakd-metrics.socket.d")
@@ -269,7 +292,7 @@ def serves_metrics(host):
 
 
 CASES = (starts, answers_admins_only, is_activated_by_a_client, restarts_when_it_hangs,
-         restarts_as_often_as_it_takes, stops, serves_metrics)
+         restarts_as_often_as_it_takes, stops, reloads, serves_metrics)
 
 
 def main(build, name):

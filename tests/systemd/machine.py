@@ -118,7 +118,8 @@ class Machine:
                        env=dict(os.environ, DESTDIR=str(self.upper)), check=True,
                        stdout=subprocess.DEVNULL)
         # Nothing that somebody has enabled or configured on this host.
-        for name in ("etc/systemd/system", "etc/systemd/journald.conf.d", "var/log/journal"):
+        for name in ("etc/systemd/system", "etc/systemd/journald.conf.d", "var/log/journal",
+                     "etc/hak"):
             folder = self.upper / name
             folder.mkdir(parents=True)
             os.setxattr(folder, "trusted.overlay.opaque", b"y")
