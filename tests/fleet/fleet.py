@@ -41,10 +41,15 @@ class Fleet:
                                 HAK_SOCKET=f"{folder}/client")
         self.hakd = subprocess.Popen([hakd, "--runtime-dir", folder, "--config-dir",
                                       f"{folder}/etc"], stderr=subprocess.DEVNULL)
-        for _ in range(200):
-            if os.path.exists(f"{folder}/control"):
-                break
-            time.sleep(0.02)
+        # A file is not enough: who finds nobody at the other socket comes back in minutes.
+        self.wait_for("hakd answers", self.answers)
+
+    def answers(self):
+        assert self.hakd.poll() is None, "hakd has ended"
+        try:
+            return self.ask("/-/healthy") == "ok\n"
+        except OSError:
+            return False
 
     def ask(self, path):
         control = Control(f"{self.folder}/control")

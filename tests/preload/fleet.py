@@ -25,19 +25,20 @@ import time
 MIB = 1 << 20
 VALUE_BYTES = 600
 
-# A service that holds a cache, drops most of it when told to, and goes on serving.
+# A service that holds a cache, drops most of it when told to, and goes on serving until its input
+# ends; it says when it has come so far.
 SERVICE = """
-import sys, time
+import select, sys, time
 cache = {n: bytes([n % 251]) * 900 for n in range(120000)}
 print("ready", flush=True)
 sys.stdin.readline()
 for n in [n for n in cache if n % 50]:
     del cache[n]
+print("dropped", flush=True)
 end = time.monotonic() + float(sys.argv[1])
-while not sys.stdin.closed and time.monotonic() < end:
+while time.monotonic() < end and not select.select([sys.stdin], [], [], 0.01)[0]:
     page = [bytes([n % 251]) * 900 for n in range(2000)]
     assert all(value == cache[n] for n, value in enumerate(page) if n % 50 == 0)
-    time.sleep(0.01)
 assert all(value == bytes([n % 251]) * 900 for n, value in cache.items())
 print(len(cache), flush=True)
 """
@@ -217,7 +218,7 @@ def show(fleet, seconds):
         print("Now python3 drops most of its cache as well.")
         python.stdin.write("on\n")
         python.stdin.flush()
-        time.sleep(0.5)
+        python.stdout.readline()
         fleet.trim("python3", pids[1])
         fleet.run("hak-status", str(pids[1]))
         fleet.show_metrics()
@@ -246,7 +247,7 @@ def main():
     parser.add_argument("--bin", required=True, help="the folder of hakd and of cli/")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="hak-fleet-") as folder:
-        show(Fleet(folder, os.path.abspath(arguments.lib), arguments.bin), 18)
+        show(Fleet(folder, os.path.abspath(arguments.lib), arguments.bin), 60)
 
 
 if __name__ == "__main__":

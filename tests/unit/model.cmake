@@ -36,6 +36,7 @@ function(hak_model_program name)
   target_link_libraries(${target} PRIVATE hak_flags PkgConfig::CMOCKA)
   add_test(NAME unit.${name} COMMAND ${target})
   set_tests_properties(unit.${name} PROPERTIES LABELS "unit;model" TIMEOUT 60)
+  hak_place(unit.${name} unit 2)
 endfunction()
 
 hak_model_program(model ${HAK_MODEL_DIR}/test_model.c)
