@@ -1,6 +1,7 @@
 #include "daemon.h"
 
 #include "base/log.h"
+#include "base/privilege.h"
 #include "serve/socket.h"
 
 #include <hak/hak.h>
@@ -192,6 +193,7 @@ static void on_tick(evutil_socket_t fd, short what, void *context)
 	(void)fd;
 	(void)what;
 	table_tick(&daemon->table, clock_now_ns());
+	advisor_tick(&daemon->advisor, clock_now_ns());
 	notify_status(daemon, "");
 }
 
@@ -272,14 +274,33 @@ static int init_servers(struct daemon *daemon)
 	return error;
 }
 
+/* An advisor of its own comes first, while there are capabilities to give it; then they go. */
+static int init_advisor(struct daemon *daemon, const struct daemon_options *options)
+{
+	int fd = -1, error = 0;
+
+	if (options->remote_reclaim)
+		error = line_start_advisor(&fd);
+	if (error == 0)
+		error = advisor_init(&daemon->advisor, daemon->base, &daemon->table,
+				     options->runtime_dir, fd, options->remote_reclaim);
+	if (error == 0 && fd >= 0)
+		error = privilege_keep(0);
+	if (error != 0)
+		log_say(LOG_ERR, "Cannot reach the advisor: %s.", strerror(-error));
+	return error;
+}
+
 int daemon_init(struct daemon *daemon, const struct daemon_options *options)
 {
 	bool served[SOCKET_KINDS] = {false};
 	int error;
 
 	*daemon = (struct daemon){.listener = {.fd = -1}, .table = {.departures = -1}};
-	daemon->control = (struct control){
-		.table = &daemon->table, .version = VERSION, .started = time(NULL)};
+	daemon->control = (struct control){.table = &daemon->table,
+					   .advisor = &daemon->advisor,
+					   .version = VERSION,
+					   .started = time(NULL)};
 	error = table_init(&daemon->table);
 	daemon->table.soft_budget_bytes = options->soft_budget_bytes;
 	if (error == 0)
@@ -290,6 +311,8 @@ int daemon_init(struct daemon *daemon, const struct daemon_options *options)
 		error = make_sockets(daemon, options, served);
 	if (error == 0)
 		error = add_events(daemon);
+	if (error == 0)
+		error = init_advisor(daemon, options);
 	if (error != 0)
 		daemon_deinit(daemon);
 	return error;
@@ -308,6 +331,7 @@ void daemon_deinit(struct daemon *daemon)
 	listener_deinit(&daemon->listener);
 	http_deinit(&daemon->http);
 	http_deinit(&daemon->metrics_http);
+	advisor_deinit(&daemon->advisor);
 	table_deinit(&daemon->table);
 	if (daemon->base != NULL)
 		event_base_free(daemon->base);

@@ -7,6 +7,7 @@
 #define HAKD_DAEMON_H
 
 #include "fleet/table.h"
+#include "govern/advisor.h"
 #include "serve/control.h"
 #include "serve/http.h"
 #include "serve/listener.h"
@@ -17,11 +18,13 @@ struct daemon_options {
 	const char *runtime_dir;
 	const char *metrics_socket; /* a path, or NULL: none */
 	uint64_t soft_budget_bytes; /* 0: none */
+	bool remote_reclaim;
 };
 
 struct daemon {
 	struct event_base *base;
 	struct table table;
+	struct advisor advisor;
 	struct control control;
 	struct listener listener;
 	struct http http;	  /* control */

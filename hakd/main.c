@@ -9,6 +9,7 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 static const char usage[] =
@@ -22,6 +23,8 @@ static const char usage[] =
 	"  --soft-budget SIZE|N%       above it a process's heap turns frugal: 64M, 1.5G, a part "
 	"of\n"
 	"                              the machine's memory, or 0 for none; default 50%\n"
+	"  --remote-reclaim yes|no     take marked memory from idle and stopped programs, where\n"
+	"                              that can be done; default yes\n"
 	"  --log-level LEVEL           error, warning, info (default) or debug\n"
 	"  --help, --version\n";
 
@@ -31,12 +34,20 @@ static int refuse(const char *option, const char *value, const char *wanted)
 	return 2;
 }
 
-enum { OPTION_RUNTIME_DIR = 256, OPTION_METRICS, OPTION_BUDGET, OPTION_LOG, OPTION_VERSION };
+enum {
+	OPTION_RUNTIME_DIR = 256,
+	OPTION_METRICS,
+	OPTION_BUDGET,
+	OPTION_RECLAIM,
+	OPTION_LOG,
+	OPTION_VERSION
+};
 
 static const struct option long_options[] = {
 	{"runtime-dir", required_argument, NULL, OPTION_RUNTIME_DIR},
 	{"metrics-socket", required_argument, NULL, OPTION_METRICS},
 	{"soft-budget", required_argument, NULL, OPTION_BUDGET},
+	{"remote-reclaim", required_argument, NULL, OPTION_RECLAIM},
 	{"log-level", required_argument, NULL, OPTION_LOG},
 	{"help", no_argument, NULL, 'h'},
 	{"version", no_argument, NULL, OPTION_VERSION},
@@ -63,6 +74,11 @@ static int parse(int count, char **words, struct daemon_options *options, int *l
 			if (!text_parse_bytes(optarg, memory_bytes, &options->soft_budget_bytes))
 				return refuse("--soft-budget", optarg, "a size or a percentage");
 			break;
+		case OPTION_RECLAIM:
+			options->remote_reclaim = strcmp(optarg, "yes") == 0;
+			if (!options->remote_reclaim && strcmp(optarg, "no") != 0)
+				return refuse("--remote-reclaim", optarg, "yes or no");
+			break;
 		case OPTION_LOG:
 			if (!log_parse_level(optarg, log_level))
 				return refuse("--log-level", optarg,
@@ -86,7 +102,7 @@ static int parse(int count, char **words, struct daemon_options *options, int *l
 
 int main(int count, char **words)
 {
-	struct daemon_options options = {.runtime_dir = "/run/hak"};
+	struct daemon_options options = {.runtime_dir = "/run/hak", .remote_reclaim = true};
 	int log_level = LOG_INFO;
 	int status = parse(count, words, &options, &log_level);
 	struct daemon daemon;

@@ -27,6 +27,7 @@ struct group {
 	uint64_t empty_since_ns;
 	uint64_t departed[HAK_METRIC_COUNT]; /* of counters; 0 for gauges */
 	uint64_t sum[HAK_METRIC_COUNT];	     /* as table_sum left it */
+	uint64_t released_bytes;	     /* that hakd's advisor took of its members */
 };
 
 struct groups {

@@ -6,10 +6,12 @@
 #define HAKD_SERVE_CONTROL_H
 
 #include "fleet/table.h"
+#include "govern/advisor.h"
 #include "serve/http.h"
 
 struct control {
 	struct table *table;
+	struct advisor *advisor;
 	const char *version;
 	time_t started;
 };

@@ -15,7 +15,7 @@
  *   who                       | holds       | writes
  *   the pool, with a change   | POOL, ROW   | used, free, and the marks of free units; those of
  *                             |             | units that were used and still are stay as they are
- *   who changed a slab's bits | ROW         | the marks of this slab, as its descriptor has them then
+ *   who changed a slab's bits | ROW         | the marks of this slab, as in its descriptor then
  *   who gives the page away   | POOL, ROW   | all, from pool and descriptors
  *
  * Bits fall before memory may be taken: whoever takes a block changes the descriptor and then the
