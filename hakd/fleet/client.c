@@ -271,6 +271,15 @@ int client_trim(struct client *client, uint64_t target_bytes)
 	return write_mailbox(client);
 }
 
+int client_confirm_reclaim(struct client *client)
+{
+	if ((client->mailbox.flags & HAK_MAILBOX_REMOTE_RECLAIM) != 0)
+		return 0;
+	client->mailbox.flags |= HAK_MAILBOX_REMOTE_RECLAIM;
+	client->mailbox.epoch++;
+	return write_mailbox(client);
+}
+
 bool client_maps_page(struct client *client, uint64_t now_ns)
 {
 	enum process_maps answer = process_maps_memfd(client->pid, client->device, client->inode);

@@ -101,6 +101,10 @@ int client_tick(struct client *client);
  * the number of the request is then in mailbox.trim_request. */
 int client_trim(struct client *client, uint64_t target_bytes);
 
+/* Tells the client that memory of its was taken from outside, if it has not been told. 0 or a
+ * negative errno. */
+int client_confirm_reclaim(struct client *client);
+
 /* False: the process has another address space since (exec), or none. Where hakd may not look,
  * is_hidden is set and the answer is true. */
 bool client_maps_page(struct client *client, uint64_t now_ns);

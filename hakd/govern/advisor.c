@@ -30,10 +30,10 @@ static void say(const struct advisor_job *job, const struct client *client, cons
 	log_say(LOG_INFO,
 		"release method=remote trigger=%s pid=%d group=\"%s\" advised_bytes=%" PRIu64
 		" released_bytes=%" PRIu64 " swapped_bytes=%" PRIu64 " dropped_ranges=%" PRIu64
-		" duration_us=%" PRIu64 " result=%s",
+		" advice_us=%" PRIu64 " duration_us=%" PRIu64 " result=%s",
 		trigger_text(job->trigger), job->pid, client == NULL ? "" : client->group->name,
 		job->advised_bytes, job->released_bytes, job->swapped_bytes, job->dropped_count,
-		(clock_now_ns() - job->begin_ns) / 1000, result);
+		job->advice_ns / 1000, (clock_now_ns() - job->begin_ns) / 1000, result);
 }
 
 /* Ends the first job. */
@@ -48,6 +48,8 @@ static void finish(struct advisor *advisor, const char *result)
 		client->release_ack = job->request;
 		client->release_bytes = job->released_bytes;
 		client->is_releasing = false;
+		if (strcmp(result, "done") != 0)
+			client->released_sequence = 0; /* as no sequence is: once more */
 	}
 	TAILQ_REMOVE(&advisor->jobs, job, entry);
 	advisor->job_count--;
@@ -168,11 +170,14 @@ static void note_done(struct advisor *advisor, struct advisor_job *job, struct c
 	job->advised_bytes += taken;
 	job->released_bytes += answer->released_bytes;
 	job->swapped_bytes += answer->swapped_bytes;
+	job->advice_ns += answer->duration_ns;
 	job->dropped_count += answer->dropped_count;
 	advisor->advised_bytes[HAK_RECLAIM_PAGEOUT] += taken;
 	advisor->dropped_bytes[HAK_RECLAIM_PAGEOUT] += asked - taken;
 	advisor->swapped_bytes += answer->swapped_bytes;
 	client->group->released_bytes += answer->released_bytes;
+	if (answer->released_bytes != 0)
+		(void)client_confirm_reclaim(client);
 	if (!rows_note(&client->rows, &advisor->batch, answer->dropped_count == 0))
 		job->next_superslab = client->hello.superslab_count; /* no room for more */
 	client_count(client);
@@ -215,34 +220,6 @@ static void on_answer(void *context, const struct hak_reclaim_answer *answer)
 		go_round(advisor);
 	}
 	step(advisor);
-}
-
-int advisor_init(struct advisor *advisor, struct event_base *base, struct table *table,
-		 const char *runtime_dir, int fd, bool is_on)
-{
-	*advisor = (struct advisor){.table = table};
-	TAILQ_INIT(&advisor->jobs);
-	line_init_off(&advisor->line);
-	advisor->again = evtimer_new(base, on_again, advisor);
-	if (advisor->again == NULL)
-		return -ENOMEM;
-	return is_on ? line_init(&advisor->line, base, runtime_dir, fd, on_answer, advisor) : 0;
-}
-
-void advisor_deinit(struct advisor *advisor)
-{
-	if (advisor->again == NULL)
-		return;
-	while (!TAILQ_EMPTY(&advisor->jobs)) {
-		struct advisor_job *job = TAILQ_FIRST(&advisor->jobs);
-
-		TAILQ_REMOVE(&advisor->jobs, job, entry);
-		free(job);
-	}
-	advisor->job_count = 0;
-	event_free(advisor->again);
-	advisor->again = NULL;
-	line_deinit(&advisor->line);
 }
 
 bool advisor_is_available(const struct advisor *advisor)
@@ -295,13 +272,10 @@ enum advisor_outcome advisor_release(struct advisor *advisor, struct client *cli
 
 /* Once in each time of rest: what cannot be advised is not looked at again until the client has
  * written anew. */
-static bool is_due(struct client *client, uint64_t now_ns)
+static bool is_worth_it(const struct client *client)
 {
-	uint64_t marked = client->telemetry.lazyfree_bytes;
-
 	return !client->is_releasing && client->copied_sequence != client->released_sequence &&
-	       client_age_seconds(client, now_ns) * 1e9 >= (double)ADVISOR_IDLE_NS &&
-	       marked >= client->rows.returned_bytes + ADVISOR_BYTES_MIN;
+	       client->telemetry.lazyfree_bytes >= client->rows.returned_bytes + ADVISOR_BYTES_MIN;
 }
 
 static void look_at(struct advisor *advisor, struct client *client, uint64_t now_ns)
@@ -314,28 +288,110 @@ static void look_at(struct advisor *advisor, struct client *client, uint64_t now
 	client->looked_ns = now_ns;
 }
 
-void advisor_tick(struct advisor *advisor, uint64_t now_ns)
+/* Releases who is due. Returns when to look again, 0 where everybody has been at rest for long. */
+static uint64_t release_idle(struct advisor *advisor, uint64_t now_ns)
+{
+	struct client *client, *next;
+	uint64_t pause_ns = 0;
+
+	table_refresh(advisor->table, now_ns);
+	HASH_ITER(hh, advisor->table->by_pid, client, next)
+	{
+		uint64_t age_ns = (uint64_t)(client_age_seconds(client, now_ns) * 1e9);
+
+		if (pause_ns == 0 && age_ns < ADVISOR_ACTIVE_NS)
+			pause_ns = ADVISOR_LOOK_NS;
+		if (!is_worth_it(client))
+			continue;
+		if (age_ns < ADVISOR_IDLE_NS) {
+			if (ADVISOR_IDLE_NS - age_ns < pause_ns)
+				pause_ns = ADVISOR_IDLE_NS - age_ns;
+		} else if (advisor_release(advisor, client, 0, ADVISOR_IDLE) == ADVISOR_TAKEN) {
+			client->released_sequence = client->copied_sequence;
+		}
+	}
+	return pause_ns;
+}
+
+static void look(struct advisor *advisor, uint64_t now_ns)
+{
+	uint64_t pause_ns = release_idle(advisor, now_ns);
+	const struct timeval pause = {
+		.tv_usec = (suseconds_t)((pause_ns > ADVISOR_PAUSE_NS ? pause_ns
+								      : ADVISOR_PAUSE_NS) /
+					 1000),
+	};
+
+	if (pause_ns != 0)
+		event_add(advisor->look, &pause);
+}
+
+static void on_look(evutil_socket_t fd, short what, void *context)
+{
+	struct advisor *advisor = context;
+
+	(void)fd;
+	(void)what;
+	if (advisor_is_available(advisor))
+		look(advisor, clock_now_ns());
+}
+
+static void look_at_hidden(struct advisor *advisor, uint64_t now_ns)
 {
 	struct client *client, *next;
 	unsigned looks = 0;
 
+	HASH_ITER(hh, advisor->table->by_pid, client, next)
+	{
+		if (!client->is_hidden || looks == ADVISOR_LOOKS_MAX ||
+		    now_ns - client->looked_ns < TABLE_CHECK_NS)
+			continue;
+		look_at(advisor, client, now_ns);
+		looks++;
+	}
+}
+
+void advisor_tick(struct advisor *advisor, uint64_t now_ns)
+{
 	if (advisor->is_under_way && now_ns - advisor->sent_ns >= ADVISOR_ANSWER_NS) {
 		line_give_up(&advisor->line);
 		finish_all(advisor, "unavailable");
 	}
 	if (!advisor_is_available(advisor))
 		return;
-	table_refresh(advisor->table, now_ns);
-	HASH_ITER(hh, advisor->table->by_pid, client, next)
-	{
-		if (is_due(client, now_ns) &&
-		    advisor_release(advisor, client, 0, ADVISOR_IDLE) == ADVISOR_TAKEN)
-			client->released_sequence = client->copied_sequence;
-		if (client->is_hidden && looks < ADVISOR_LOOKS_MAX &&
-		    now_ns - client->looked_ns >= TABLE_CHECK_NS) {
-			look_at(advisor, client, now_ns);
-			looks++;
-		}
-	}
+	look(advisor, now_ns);
+	look_at_hidden(advisor, now_ns);
 	step(advisor);
+}
+
+int advisor_init(struct advisor *advisor, struct event_base *base, struct table *table,
+		 const char *runtime_dir, int fd, bool is_on)
+{
+	*advisor = (struct advisor){.table = table};
+	TAILQ_INIT(&advisor->jobs);
+	line_init_off(&advisor->line);
+	advisor->again = evtimer_new(base, on_again, advisor);
+	advisor->look = evtimer_new(base, on_look, advisor);
+	if (advisor->again == NULL || advisor->look == NULL)
+		return -ENOMEM;
+	return is_on ? line_init(&advisor->line, base, runtime_dir, fd, on_answer, advisor) : 0;
+}
+
+void advisor_deinit(struct advisor *advisor)
+{
+	if (advisor->table == NULL)
+		return;
+	while (!TAILQ_EMPTY(&advisor->jobs)) {
+		struct advisor_job *job = TAILQ_FIRST(&advisor->jobs);
+
+		TAILQ_REMOVE(&advisor->jobs, job, entry);
+		free(job);
+	}
+	advisor->job_count = 0;
+	if (advisor->again != NULL)
+		event_free(advisor->again);
+	if (advisor->look != NULL)
+		event_free(advisor->look);
+	line_deinit(&advisor->line);
+	*advisor = (struct advisor){.line = advisor->line};
 }

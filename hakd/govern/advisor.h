@@ -6,9 +6,9 @@
  *                         +------------- to its end, while there is more +
  *
  * A batch is made right before it is sent, from the table as it is then. Nothing waits: an answer
- * is an event, and what is full is said so. A job names its client by pid and time of registration, so
- * one that goes, or comes again, ends it. Where the advisor finds another address space behind the
- * pid (exec), the client is dropped, as table.h has it.
+ * is an event, and what is full is said so. A job names its client by pid and time of registration,
+ * so one that goes, or comes again, ends it. Where the advisor finds another address space behind
+ * the pid (exec), the client is dropped, as table.h has it.
  *
  * Limits: ADVISOR_JOBS_MAX jobs, one of each client; ADVISOR_ANSWER_NS for an answer. One thread.
  */
@@ -25,6 +25,14 @@
 
 /* Whom the tick takes for idle, and what is worth it. */
 #define ADVISOR_IDLE_NS CLOCK_SECOND_NS
+
+/* While somebody has written a short while ago clients are looked at so often, and right when one
+ * has been idle for long enough: it is to be found before the next tick. But not more often than
+ * the last. */
+#define ADVISOR_LOOK_NS (CLOCK_SECOND_NS / 2)
+#define ADVISOR_ACTIVE_NS (3 * CLOCK_SECOND_NS)
+#define ADVISOR_PAUSE_NS (CLOCK_SECOND_NS / 20)
+
 #define ADVISOR_BYTES_MIN ((uint64_t)4 << 20)
 
 /* Clients that are asked about, where hakd may not look into /proc itself: so many a tick. */
@@ -49,6 +57,7 @@ struct advisor_job {
 	uint64_t bytes_max;
 	uint64_t request; /* the client's release_request */
 	uint64_t begin_ns;
+	uint64_t advice_ns; /* in the kernel */
 	uint64_t advised_bytes;
 	uint64_t released_bytes;
 	uint64_t swapped_bytes;
@@ -61,6 +70,7 @@ struct advisor {
 	struct line line;
 	struct table *table;
 	struct event *again; /* a pause: the limit, or a turn for others */
+	struct event *look;  /* between ticks */
 	struct advisor_jobs jobs;
 	size_t job_count;
 	struct rows_batch batch; /* of the first job, while is_under_way */
@@ -85,8 +95,8 @@ void advisor_deinit(struct advisor *advisor);
 enum advisor_outcome advisor_release(struct advisor *advisor, struct client *client,
 				     uint64_t bytes_max, enum advisor_trigger trigger);
 
-/* Every 2 s: clients that have not written for a second and have marked much are released. May drop
- * clients. */
+/* Every 2 s: clients that have not written for a second and have marked much are released; where
+ * others write, looks again between ticks. May drop clients. */
 void advisor_tick(struct advisor *advisor, uint64_t now_ns);
 
 bool advisor_is_available(const struct advisor *advisor);
