@@ -117,6 +117,7 @@ class Cases:
         for threads in (1, 8):
             program = self.fleet.run(self.holder, "live", "256", str(threads))
             held = int(lines_until_ready(program)[-1])
+            time.sleep(0.15)  # numbers may be a tenth of a second old
             told = self.fleet.clients()[program.pid]["metrics"]["live_bytes"]
             print(f"{threads} threads: {held / MIB:.2f} MiB held, {told / MIB:.2f} MiB told")
             # The threads have ended: their magazines are given back, main's are left.
@@ -153,6 +154,7 @@ class Cases:
                     lines_until_ready(program)
                 self.fleet.wait_for(f"{name} is listed",
                                     lambda: program.pid in self.fleet.clients())
+                time.sleep(0.15)  # numbers may be a tenth of a second old, and it grew until now
                 metrics = self.fleet.clients()[program.pid]["metrics"]
                 there = heap_resident(program.pid)
                 told = sum(metrics[f"{state}_bytes"]
