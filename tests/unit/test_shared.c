@@ -81,12 +81,21 @@ static void mark_all(void)
 	hak_thread_leave(thread);
 }
 
+/* Word by word, as others write it. */
 static struct hak_superslab_row row_of(uint32_t superslab)
 {
+	_Atomic uint64_t *words = hak_shared_word(page, HAK_PAGE_SUPERSLABS +
+								superslab * HAK_PAGE_SUPERSLAB_ROW);
+	uint8_t copy[HAK_SUPERSLAB_ROW_BYTES];
 	struct hak_superslab_row row;
 
-	hak_superslab_row_decode(page + HAK_PAGE_SUPERSLABS + superslab * HAK_PAGE_SUPERSLAB_ROW,
-				 &row);
+	for (size_t i = 0; i < sizeof copy / sizeof(uint64_t); i++) {
+		uint64_t word = atomic_load_explicit(&words[i], memory_order_relaxed);
+
+		memcpy(copy + i * sizeof word, &word, sizeof word);
+	}
+
+	hak_superslab_row_decode(copy, &row);
 	return row;
 }
 
