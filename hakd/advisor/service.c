@@ -57,12 +57,17 @@ int service_add(struct service *service, int fd)
 
 	while (i < SERVICE_PEERS_MAX && service->peers[i] >= 0)
 		i++;
-	if (i == SERVICE_PEERS_MAX || !may_ask(service, fd) || !say(fd, &greeting)) {
+	if (i == SERVICE_PEERS_MAX || !may_ask(service, fd)) {
 		log_say(LOG_WARNING, "Closed a connection: %s.",
 			i == SERVICE_PEERS_MAX ? "there are as many as there may be"
 					       : "it is of a user who may not ask");
 		close(fd);
 		return -EPERM;
+	}
+	/* A daemon that was stopped as soon as it had come: nothing to complain of. */
+	if (!say(fd, &greeting)) {
+		close(fd);
+		return -EPIPE;
 	}
 	service->peers[i] = fd;
 	return 0;

@@ -6,7 +6,7 @@
  *
  * The limit is a bucket of a second's bytes, of all peers together.
  *
- * One thread. Errors: 0, or a negative errno that has been said.
+ * One thread. Errors: 0, or a negative errno.
  */
 #ifndef HAKD_ADVISOR_SERVICE_H
 #define HAKD_ADVISOR_SERVICE_H
@@ -28,7 +28,8 @@ struct service {
 
 void service_init(struct service *service, uid_t peer_uid, uint64_t bytes_per_second);
 
-/* Takes a connection; says READY, or UNABLE, to it. */
+/* Takes a connection; says READY, or UNABLE, to it. -EPERM, said: it may not ask; -EPIPE: it is
+ * gone already. */
 int service_add(struct service *service, int fd);
 
 /* Serves until a signal ends the process; without a listening socket, until the last peer has gone
