@@ -1,6 +1,7 @@
 #include "daemon.h"
 
 #include "base/log.h"
+#include "base/privilege.h"
 #include "serve/socket.h"
 
 #include <hak/hak.h>
@@ -207,6 +208,32 @@ static void notify_status(struct daemon *daemon, const char *ready)
 	sd_notifyf(0, "%sSTATUS=%s", ready, status);
 }
 
+static bool is_resting(const void *effects, uint64_t now_ns)
+{
+	return effects_is_resting(effects, now_ns);
+}
+
+static enum effects_answer release_remotely(void *advisor, struct client *client,
+					    uint64_t bytes_max)
+{
+	return advisor_release(advisor, client, bytes_max, ADVISOR_PRESSURE) == ADVISOR_TAKEN
+		       ? EFFECTS_UNDER_WAY
+		       : EFFECTS_REFUSED;
+}
+
+/* The governor's way to clients that need not run, while there is one. What idle clients have
+ * marked the advisor takes by itself, unless the governor rests. */
+static void join(struct daemon *daemon)
+{
+	daemon->effects.remote = (struct effects_remote){
+		.advisor = &daemon->advisor,
+		.release = advisor_is_available(&daemon->advisor) ? release_remotely : NULL,
+		.decays = true,
+	};
+	daemon->advisor.is_resting = is_resting;
+	daemon->advisor.resting_context = &daemon->effects;
+}
+
 static void on_tick(evutil_socket_t fd, short what, void *context)
 {
 	struct daemon *daemon = context;
@@ -214,7 +241,9 @@ static void on_tick(evutil_socket_t fd, short what, void *context)
 	(void)fd;
 	(void)what;
 	table_tick(&daemon->table, clock_now_ns());
+	join(daemon);
 	effects_tick(&daemon->effects, clock_now_ns());
+	advisor_tick(&daemon->advisor, clock_now_ns());
 	notify_status(daemon, "");
 }
 
@@ -310,6 +339,23 @@ static void init_policy(struct daemon *daemon, const struct daemon_options *opti
 	conf_report_deinit(&report);
 }
 
+/* An advisor of its own comes first, while there are capabilities to give it; then they go. */
+static int init_advisor(struct daemon *daemon, const struct daemon_options *options)
+{
+	int fd = -1, error = 0;
+
+	if (options->remote_reclaim)
+		error = line_start_advisor(&fd);
+	if (error == 0)
+		error = advisor_init(&daemon->advisor, daemon->base, &daemon->table,
+				     options->runtime_dir, fd, options->remote_reclaim);
+	if (error == 0 && fd >= 0)
+		error = privilege_keep(0);
+	if (error != 0)
+		log_say(LOG_ERR, "Cannot reach the advisor: %s.", strerror(-error));
+	return error;
+}
+
 int daemon_init(struct daemon *daemon, const struct daemon_options *options)
 {
 	bool served[SOCKET_KINDS] = {false};
@@ -319,6 +365,7 @@ int daemon_init(struct daemon *daemon, const struct daemon_options *options)
 	daemon->control = (struct control){.table = &daemon->table,
 					   .effects = &daemon->effects,
 					   .reload = &daemon->reload,
+					   .advisor = &daemon->advisor,
 					   .version = VERSION,
 					   .started = time(NULL)};
 	error = table_init(&daemon->table);
@@ -335,6 +382,10 @@ int daemon_init(struct daemon *daemon, const struct daemon_options *options)
 		error = make_sockets(daemon, options, served);
 	if (error == 0)
 		error = add_events(daemon);
+	if (error == 0)
+		error = init_advisor(daemon, options);
+	if (error == 0)
+		join(daemon);
 	if (error != 0)
 		daemon_deinit(daemon);
 	return error;
@@ -356,6 +407,7 @@ void daemon_deinit(struct daemon *daemon)
 	effects_deinit(&daemon->effects);
 	if (daemon->reload.table != NULL)
 		reload_deinit(&daemon->reload);
+	advisor_deinit(&daemon->advisor);
 	table_deinit(&daemon->table);
 	if (daemon->base != NULL)
 		event_base_free(daemon->base);

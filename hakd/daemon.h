@@ -7,6 +7,7 @@
 #define HAKD_DAEMON_H
 
 #include "fleet/table.h"
+#include "govern/advisor.h"
 #include "govern/effects.h"
 #include "serve/control.h"
 #include "serve/http.h"
@@ -21,6 +22,7 @@ struct daemon_options {
 	uint64_t memory_bytes;	    /* of the machine */
 	struct conf_sources config;
 	struct effects_options effects;
+	bool remote_reclaim;
 };
 
 struct daemon {
@@ -28,6 +30,7 @@ struct daemon {
 	struct table table;
 	struct reload reload;
 	struct effects effects;
+	struct advisor advisor;
 	struct control control;
 	struct listener listener;
 	struct http http;	  /* control */

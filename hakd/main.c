@@ -37,6 +37,8 @@ static const char usage[] =
 	"  --check-config              only say what is wrong with the configuration: status 0 or "
 	"1\n"
 	"  --print-config              only print the configuration that comes of all files\n"
+	"  --remote-reclaim yes|no     take marked memory from idle and stopped programs, where\n"
+	"                              that can be done; default yes\n"
 	"  --log-level LEVEL           error, warning, info (default) or debug\n"
 	"  --help, --version\n";
 
@@ -54,6 +56,7 @@ enum {
 	OPTION_CONFIG_DIR,
 	OPTION_CHECK,
 	OPTION_PRINT,
+	OPTION_RECLAIM,
 	OPTION_LOG,
 	OPTION_DRY_RUN,
 	OPTION_SLACK,
@@ -73,6 +76,7 @@ static const struct option long_options[] = {
 	{"config-dir", required_argument, NULL, OPTION_CONFIG_DIR},
 	{"check-config", no_argument, NULL, OPTION_CHECK},
 	{"print-config", no_argument, NULL, OPTION_PRINT},
+	{"remote-reclaim", required_argument, NULL, OPTION_RECLAIM},
 	{"log-level", required_argument, NULL, OPTION_LOG},
 	{"help", no_argument, NULL, 'h'},
 	{"version", no_argument, NULL, OPTION_VERSION},
@@ -140,6 +144,11 @@ static int parse(int count, char **words, struct daemon_options *options, int *l
 			if (status >= 0)
 				return status;
 			break;
+		case OPTION_RECLAIM:
+			options->remote_reclaim = strcmp(optarg, "yes") == 0;
+			if (!options->remote_reclaim && strcmp(optarg, "no") != 0)
+				return refuse("--remote-reclaim", optarg, "yes or no");
+			break;
 		case OPTION_LOG:
 			if (!log_parse_level(optarg, log_level))
 				return refuse("--log-level", optarg,
@@ -196,6 +205,7 @@ int main(int count, char **words)
 {
 	struct daemon_options options = {
 		.runtime_dir = "/run/hak",
+		.remote_reclaim = true,
 		.soft_budget_bytes = ALLOT_NO_DEFAULT,
 		.memory_bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE),
 	};

@@ -1,5 +1,6 @@
 #include "base/log.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,7 +73,7 @@ void log_say(int priority, const char *format, ...)
 	if (to_journal)
 		used = (size_t)snprintf(line, sizeof line, "<%d>", priority);
 	else
-		used = (size_t)snprintf(line, sizeof line, "hakd: ");
+		used = (size_t)snprintf(line, sizeof line, "%s: ", program_invocation_short_name);
 	va_start(arguments, format);
 	count = vsnprintf(line + used, sizeof line - used, format, arguments);
 	va_end(arguments);

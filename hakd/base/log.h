@@ -1,7 +1,8 @@
 /* log.h - what the daemon says: one sentence a line, on fd 2.
  *
  * Where fd 2 is the journal ($JOURNAL_STREAM names it) each line begins with its priority as <N>
- * (sd-daemon(3)), else with "hakd: ". A line is at most LOG_LINE_BYTES long; the rest is cut off.
+ * (sd-daemon(3)), else with the program's name. A line is at most LOG_LINE_BYTES long; the rest is
+ * cut off.
  * Strings that a client chose go through text_clean first. One thread.
  */
 #ifndef HAKD_BASE_LOG_H

@@ -26,14 +26,12 @@ static const char usage[] =
 	"\n"
 	"trim asks a program on libhak to give back the memory that it does not use, and says what "
 	"came\n"
-	"of it. A program answers when it next needs memory: one that is idle leaves the request\n"
-	"pending, and carries it out when it wakes up. budget sets what a group or a process is "
-	"to\n"
-	"stay below, until it is cleared or hakd ends. why tells which section of hakd.conf(5) "
-	"holds\n"
-	"for a process. reload makes hakd read its configuration anew. policy pause makes hakd "
-	"take\n"
-	"no memory back by itself, until policy resume.\n"
+	"of it. What it has marked as free hakd can take itself, whether the program runs or not.\n"
+	"For the rest a program answers when it next needs memory: one that is idle leaves the\n"
+	"request pending, and carries it out when it wakes up. budget sets what a group or a\n"
+	"process is to stay below, until it is cleared or hakd ends. why tells which section of\n"
+	"hakd.conf(5) holds for a process. reload makes hakd read its configuration anew. policy\n"
+	"pause makes hakd take no memory back by itself, until policy resume.\n"
 	"\n"
 	"  --soft SIZE|none   above it a program's free memory goes back and its caches stay "
 	"small\n"
@@ -43,6 +41,9 @@ static const char usage[] =
 	"  --ttl TIME         the budget holds for so long: 90s, 30min, 1h, 7d\n"
 	"  --persist          keep a group's budget in hakd.conf.d, or with clear no more\n"
 	"  --target SIZE      give back so much at most, such as 200M; everything by default\n"
+	"  --method METHOD    remote: only what hakd can take; mailbox: only what the program "
+	"gives;\n"
+	"                     auto, the default: both\n"
 	"  --timeout SEC      how long to wait for the program, 5 by default\n"
 	"  --no-wait          only leave the request\n"
 	"  --ttl TIME         resume by itself after so long: 90, 10m, 2h, 1d\n"
@@ -67,13 +68,20 @@ struct options {
 	int64_t timeout_ms;
 	pid_t pid;
 	uint64_t target_bytes; /* 0: all */
+	const char *method;    /* NULL: what hakd does by itself */
 	bool is_json, is_exact, waits;
 	struct budget_wish wish;
 };
 
-/* The `trim` of a client. */
+/* The `trim` of a client, and what hakd took itself; by older daemons than that, nothing. */
 struct trim {
 	int64_t request, ack, before_bytes, after_bytes, released_bytes;
+	int64_t remote_ack, remote_released_bytes;
+};
+
+/* The numbers that are waited for; 0: there is no such part. */
+struct requests {
+	int64_t mailbox, remote;
 };
 
 enum option_letter {
@@ -86,6 +94,7 @@ enum option_letter {
 	OPTION_HARD = 'H',
 	OPTION_PERSIST = 'p',
 	OPTION_TTL = 'T',
+	OPTION_METHOD = 'm',
 	OPTION_NO_WAIT = 'n',
 	OPTION_TARGET = 's',
 	OPTION_TIMEOUT = 't',
@@ -97,6 +106,7 @@ static const struct option long_options[] = {
 	{"hard", required_argument, NULL, OPTION_HARD},
 	{"help", no_argument, NULL, OPTION_HELP},
 	{"json", no_argument, NULL, OPTION_JSON},
+	{"method", required_argument, NULL, OPTION_METHOD},
 	{"no-wait", no_argument, NULL, OPTION_NO_WAIT},
 	{"on-limit", required_argument, NULL, OPTION_LIMIT},
 	{"persist", no_argument, NULL, OPTION_PERSIST},
@@ -108,6 +118,20 @@ static const struct option long_options[] = {
 	{"version", no_argument, NULL, OPTION_VERSION},
 	{0},
 };
+
+static bool take_method(const char *text, const char **method)
+{
+	static const char *const methods[] = {"auto", "mailbox", "remote"};
+
+	for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++) {
+		if (strcmp(text, methods[i]) == 0) {
+			*method = methods[i];
+			return true;
+		}
+	}
+	arguments_complain("'%s' is no method; there are auto, mailbox and remote", text);
+	return false;
+}
 
 /* False: said what is wrong. */
 static bool take_option(int letter, struct options *options)
@@ -122,6 +146,8 @@ static bool take_option(int letter, struct options *options)
 	case OPTION_NO_WAIT:
 		options->waits = false;
 		return true;
+	case OPTION_METHOD:
+		return take_method(optarg, &options->method);
 	case OPTION_DIR:
 		options->runtime_dir = optarg;
 		return true;
@@ -154,24 +180,39 @@ static enum exit_code judge(const struct answer *answer)
 	return EXIT_CODE_FAILED;
 }
 
+/* Nothing where there is nothing to say. */
+static void write_body(const struct options *options, char *body, size_t size)
+{
+	const char *comma = options->target_bytes != 0 && options->method != NULL ? ", " : "";
+	char target[64] = "", method[64] = "";
+
+	if (options->target_bytes != 0)
+		snprintf(target, sizeof target, "\"target_bytes\": %llu",
+			 (unsigned long long)options->target_bytes);
+	if (options->method != NULL)
+		snprintf(method, sizeof method, "\"method\": \"%s\"", options->method);
+	body[0] = '\0';
+	if (target[0] != '\0' || method[0] != '\0')
+		snprintf(body, size, "{%s%s%s}", target, comma, method);
+}
+
 static enum exit_code post_trim(const struct options *options, struct query *query,
-				int64_t *request)
+				struct requests *requests)
 {
 	struct answer answer = {{0}};
 	enum exit_code code;
 	json_t *accepted;
-	char path[64], body[64] = "";
+	char path[64], body[160];
 
 	snprintf(path, sizeof path, "/v1/clients/%d/trim", (int)options->pid);
-	if (options->target_bytes != 0)
-		snprintf(body, sizeof body, "{\"target_bytes\": %llu}",
-			 (unsigned long long)options->target_bytes);
+	write_body(options, body, sizeof body);
 	code = query_ask(query, path, body, &accepted);
 	if (code != EXIT_CODE_OK) {
 		query_complain(query, code, options->pid);
 		return code;
 	}
-	*request = answer_integer(&answer, accepted, "trim_request");
+	requests->mailbox = answer_integer(&answer, accepted, "trim_request");
+	requests->remote = json_integer_value(json_object_get(accepted, "remote_request"));
 	json_decref(accepted);
 	return judge(&answer);
 }
@@ -181,7 +222,7 @@ static enum exit_code get_trim(const struct options *options, struct query *quer
 {
 	struct answer answer = {{0}};
 	enum exit_code code;
-	const json_t *object;
+	const json_t *object, *remote;
 	json_t *client;
 	char path[64];
 
@@ -203,6 +244,9 @@ static enum exit_code get_trim(const struct options *options, struct query *quer
 		.after_bytes = answer_integer(&answer, object, "after_bytes"),
 		.released_bytes = answer_integer(&answer, object, "released_bytes"),
 	};
+	remote = json_object_get(client, "remote");
+	trim->remote_ack = json_integer_value(json_object_get(remote, "ack"));
+	trim->remote_released_bytes = json_integer_value(json_object_get(remote, "released_bytes"));
 	json_decref(client);
 	return judge(&answer);
 }
@@ -210,7 +254,8 @@ static enum exit_code get_trim(const struct options *options, struct query *quer
 /* `is_late` is set where hakd did answer in time and the program did not; every other failure has
  * been complained about. */
 static enum exit_code wait_for_ack(const struct options *options, struct query *query,
-				   int64_t request, struct trim *trim, bool *is_late)
+				   const struct requests *requests, struct trim *trim,
+				   bool *is_late)
 {
 	int64_t deadline_ms = query->deadline_ms;
 	int64_t nap_ms = NAP_MS_MIN;
@@ -224,10 +269,10 @@ static enum exit_code wait_for_ack(const struct options *options, struct query *
 		code = get_trim(options, query, trim);
 		if (code != EXIT_CODE_OK)
 			return code;
-		if (trim->ack >= request)
+		if (trim->ack >= requests->mailbox && trim->remote_ack >= requests->remote)
 			return EXIT_CODE_OK;
 		/* Numbers of requests only rise, as long as it is the same client. */
-		if (trim->request < request) {
+		if (trim->request < requests->mailbox) {
 			arguments_complain("process %d has registered anew: it does not know of "
 					   "this trim",
 					   (int)options->pid);
@@ -242,57 +287,84 @@ static enum exit_code wait_for_ack(const struct options *options, struct query *
 	}
 }
 
-/* `trim` is NULL where it is not known to be done. */
-static void print_json(const struct options *options, int64_t request, const struct trim *trim)
-{
-	json_t *outcome = json_pack("{s:i, s:i, s:I, s:b}", "schema", 1, "pid", (int)options->pid,
-				    "trim_request", (json_int_t)request, "done", trim != NULL);
+/* What of it is known to be done. */
+struct outcome {
+	const struct trim *trim;
+	bool has_mailbox, has_remote;
+};
 
-	if (trim != NULL) {
-		json_object_set_new(outcome, "before_bytes", json_integer(trim->before_bytes));
-		json_object_set_new(outcome, "after_bytes", json_integer(trim->after_bytes));
-		json_object_set_new(outcome, "released_bytes", json_integer(trim->released_bytes));
+static void print_json(const struct options *options, const struct requests *requests,
+		       const struct outcome *outcome)
+{
+	const struct trim *trim = outcome->trim;
+	json_t *object = json_pack("{s:i, s:i, s:I, s:b}", "schema", 1, "pid", (int)options->pid,
+				   "trim_request", (json_int_t)requests->mailbox, "done",
+				   outcome->has_mailbox ||
+					   (requests->mailbox == 0 && outcome->has_remote));
+
+	if (outcome->has_mailbox) {
+		json_object_set_new(object, "before_bytes", json_integer(trim->before_bytes));
+		json_object_set_new(object, "after_bytes", json_integer(trim->after_bytes));
+		json_object_set_new(object, "released_bytes", json_integer(trim->released_bytes));
 	}
-	render_json(outcome);
-	json_decref(outcome);
+	if (outcome->has_remote)
+		json_object_set_new(object, "remote_released_bytes",
+				    json_integer(trim->remote_released_bytes));
+	render_json(object);
+	json_decref(object);
 }
 
-static void print_words(const struct options *options, const struct trim *trim)
+static void print_words(const struct options *options, const struct requests *requests,
+			const struct outcome *outcome)
 {
 	enum render_size how = options->is_exact ? RENDER_SIZE_EXACT : RENDER_SIZE_WORDS;
+	const struct trim *trim = outcome->trim;
 	char before[RENDER_NUMBER_BYTES], after[RENDER_NUMBER_BYTES];
 	char released[RENDER_NUMBER_BYTES];
 
-	if (trim != NULL)
+	if (outcome->has_remote && (trim->remote_released_bytes > 0 || requests->mailbox == 0))
+		printf("%d: %s taken from outside\n", (int)options->pid,
+		       render_size(trim->remote_released_bytes, how, released));
+	if (outcome->has_mailbox)
 		printf("%d: cached and free %s before, %s after; %s released\n", (int)options->pid,
 		       render_size(trim->before_bytes, how, before),
 		       render_size(trim->after_bytes, how, after),
 		       render_size(trim->released_bytes, how, released));
-	else if (options->waits)
+	else if (options->waits && requests->mailbox != 0)
 		printf("%d: pending: program is idle; it carries the trim out when it next needs "
 		       "memory\n",
 		       (int)options->pid);
-	else
+	else if (!options->waits)
 		printf("%d: asked for\n", (int)options->pid);
+}
+
+/* A program that is idle has done what can be asked of it, where something was taken from it. */
+static bool is_enough(const struct outcome *outcome)
+{
+	return outcome->has_remote && outcome->trim->remote_released_bytes > 0;
 }
 
 static enum exit_code trim_process(const struct options *options, struct query *query)
 {
-	struct trim trim;
-	int64_t request = 0;
-	enum exit_code code = post_trim(options, query, &request);
-	bool is_late = false, is_done;
+	struct trim trim = {.request = 0};
+	struct requests requests = {.mailbox = 0};
+	enum exit_code code = post_trim(options, query, &requests);
+	struct outcome outcome = {.trim = &trim};
+	bool is_late = false;
 
 	if (code == EXIT_CODE_OK && options->waits)
-		code = wait_for_ack(options, query, request, &trim, &is_late);
+		code = wait_for_ack(options, query, &requests, &trim, &is_late);
 	if (code != EXIT_CODE_OK && !is_late)
 		return code;
-	is_done = options->waits && !is_late;
+	if (options->waits) {
+		outcome.has_mailbox = requests.mailbox != 0 && trim.ack >= requests.mailbox;
+		outcome.has_remote = requests.remote != 0 && trim.remote_ack >= requests.remote;
+	}
 	if (options->is_json)
-		print_json(options, request, is_done ? &trim : NULL);
+		print_json(options, &requests, &outcome);
 	else
-		print_words(options, is_done ? &trim : NULL);
-	return code;
+		print_words(options, &requests, &outcome);
+	return is_late && is_enough(&outcome) ? EXIT_CODE_OK : code;
 }
 
 static struct budget_look look_of(const struct options *options)

@@ -105,6 +105,29 @@ static void put_row(struct render_table *table, const struct row *row, enum rend
 	}
 }
 
+/* Daemons before that had nothing to say. */
+static void print_reclaim(const json_t *status, enum render_size how)
+{
+	const json_t *reclaim = json_object_get(status, "remote_reclaim");
+	const char *state = json_string_value(json_object_get(reclaim, "state"));
+	const char *why = json_string_value(json_object_get(reclaim, "why"));
+	char text[RENDER_NUMBER_BYTES];
+	char *safe;
+
+	if (state == NULL || why == NULL)
+		return;
+	if (strcmp(state, "ready") == 0) {
+		printf("Remote reclaim: ready, %s taken so far\n",
+		       render_size(json_integer_value(json_object_get(reclaim, "advised_bytes")),
+				   how, text));
+		return;
+	}
+	safe = render_safe(why[0] != '\0' ? why : "the advisor has not answered yet");
+	printf("Remote reclaim: %s, %s\n", strcmp(state, "off") == 0 ? "off" : "not available",
+	       safe);
+	free(safe);
+}
+
 static void print_daemon(const json_t *status, const json_t *policy, struct answer *answer,
 			 enum render_size how)
 {
@@ -125,6 +148,7 @@ static void print_daemon(const json_t *status, const json_t *policy, struct answ
 		if (hard_bytes != 0)
 			printf(", hard budget %s", render_size(hard_bytes, how, text));
 		printf(" (pid %lld, since %s)\n", (long long)pid, started);
+		print_reclaim(status, how);
 	}
 	if (json_is_false(json_object_get(json_object_get(status, "config"), "good"))) {
 		const char *why = json_string_value(

@@ -80,6 +80,18 @@ static void print_policy(const json_t *client)
 		print_fact("policy", name != NULL ? name : "as by default");
 }
 
+/* What hakd took while the program did not run. Daemons before that had nothing to say. */
+static void print_remote(const json_t *client, enum render_size how)
+{
+	const json_t *remote = json_object_get(client, "remote");
+	int64_t returned_bytes = json_integer_value(json_object_get(remote, "returned_bytes"));
+	char returned[RENDER_NUMBER_BYTES];
+
+	if (returned_bytes > 0)
+		printf("  %-12s %s of it, which the program does not know\n", "returned",
+		       render_size(returned_bytes, how, returned));
+}
+
 static void print_facts(struct answer *answer, const json_t *client, int64_t live_bytes,
 			enum render_size how)
 {
@@ -105,6 +117,7 @@ static void print_facts(struct answer *answer, const json_t *client, int64_t liv
 	print_budget("hard budget", answer_integer(answer, client, "hard_budget_bytes"), live_bytes,
 		     how);
 	print_trim(answer, client, how);
+	print_remote(client, how);
 	if (!answer_truth(answer, client, "plausible"))
 		print_fact("doubt", "its numbers contradict each other, or the machine");
 }

@@ -41,7 +41,7 @@ const char *allot_group_name(const struct client *client)
 							 : client->identity.group;
 }
 
-static bool is_exempt(const struct client *client)
+bool allot_is_exempt(const struct client *client)
 {
 	return policy_number(client->rule, POLICY_EXEMPT, 0) != 0;
 }
@@ -54,6 +54,12 @@ bool allot_shares(const struct allot *allot, const struct groups *groups)
 	       group->ledger.budget.hard_bytes == 0)
 		group = group->hh.next;
 	return group != NULL || policy_number(host_of(allot), POLICY_HOST_BUDGET, 0) != 0;
+}
+
+bool allot_takes_remote(const struct allot *allot, const struct client *client)
+{
+	return policy_number(host_of(allot), POLICY_HOST_REMOTE_RECLAIM, 1) != 0 &&
+	       policy_number(client->rule, POLICY_REMOTE_RECLAIM, 1) != 0;
 }
 
 bool allot_is_dry(const struct allot *allot, const struct client *client)
@@ -134,7 +140,7 @@ static void reckon(const struct allot *allot, struct client *client,
 	struct client_wishes *wishes = &client->wishes;
 
 	*wishes = (struct client_wishes){.purge_level = 0};
-	if (is_exempt(client))
+	if (allot_is_exempt(client))
 		return;
 	wishes->budget = own_budget(allot, client);
 	if (wishes->budget.hard_bytes == 0)
@@ -202,7 +208,7 @@ static uint64_t add_up(struct allot *allot, struct client *clients, struct group
 	for (client = clients; client != NULL; client = client->hh.next) {
 		struct group_ledger *ledger = &client->group->ledger;
 
-		if (is_exempt(client))
+		if (allot_is_exempt(client))
 			continue;
 		count++;
 		add_rule(&ledger->rules, client);
@@ -298,7 +304,7 @@ void allot_deal(struct allot *allot, struct client *clients, struct groups *grou
 		struct client_wishes told;
 		uint64_t host_bytes = 0;
 
-		if (!is_exempt(client)) {
+		if (!allot_is_exempt(client)) {
 			part = next_part(ledger, client);
 			host_bytes = level != 0 ? share_next(&host, live_of(client)) : 0;
 		}

@@ -55,4 +55,8 @@ bool allot_shares(const struct allot *allot, const struct groups *groups);
 
 bool allot_is_dry(const struct allot *allot, const struct client *client);
 
+/* Whether policy leaves it alone; and whether it lets what it has marked be taken from it. */
+bool allot_is_exempt(const struct client *client);
+bool allot_takes_remote(const struct allot *allot, const struct client *client);
+
 #endif

@@ -131,6 +131,7 @@ int client_new(const struct client_papers *papers, const struct process_identity
 	client->hello = papers->hello;
 	client->identity = *identity;
 	client->plausible = true;
+	rows_init(&client->rows, papers->memfd, papers->hello.superslab_count);
 	client->registered = time(NULL);
 	client->registered_ns = client->checked_ns = clock_now_ns();
 	if (fstat(client->memfd, &status) != 0) {
@@ -149,6 +150,7 @@ void client_free(struct client *client)
 {
 	if (client == NULL)
 		return;
+	rows_deinit(&client->rows);
 	close(client->memfd);
 	close(client->pidfd);
 	free(client);
@@ -217,7 +219,14 @@ static bool claim_is_plausible(struct client *client, const struct hak_telemetry
 	return claim_fits(claim, client->memory.virtual_bytes);
 }
 
-static void count_claim(struct client *client)
+uint64_t client_lazyfree_bytes(const struct client *client)
+{
+	uint64_t claimed = client->telemetry.lazyfree_bytes, gone = client->rows.returned_bytes;
+
+	return claimed > gone ? claimed - gone : 0;
+}
+
+void client_count(struct client *client)
 {
 	for (enum hak_metric i = 0; i < HAK_METRIC_COUNT; i++) {
 		uint64_t claimed = client->telemetry.metrics[i];
@@ -227,6 +236,8 @@ static void count_claim(struct client *client)
 		else if (client->plausible && claimed > client->counted[i])
 			client->counted[i] = claimed;
 	}
+	if (client->plausible)
+		client->counted[HAK_METRIC_lazyfree_bytes] = client_lazyfree_bytes(client);
 }
 
 enum client_read client_refresh(struct client *client, uint64_t now_ns)
@@ -257,7 +268,8 @@ enum client_read client_refresh(struct client *client, uint64_t now_ns)
 		client->plausible = claim_is_plausible(client, &claim, now_ns);
 		client->telemetry = claim;
 	}
-	count_claim(client);
+	rows_review(&client->rows);
+	client_count(client);
 	return was_plausible && !client->plausible ? CLIENT_READ_IMPLAUSIBLE : CLIENT_READ_OK;
 }
 
@@ -278,10 +290,22 @@ int client_trim(struct client *client, uint64_t target_bytes)
 	return write_mailbox(client);
 }
 
+int client_confirm_reclaim(struct client *client)
+{
+	if ((client->mailbox.flags & HAK_MAILBOX_REMOTE_RECLAIM) != 0)
+		return 0;
+	client->mailbox.flags |= HAK_MAILBOX_REMOTE_RECLAIM;
+	client->mailbox.epoch++;
+	return write_mailbox(client);
+}
+
 bool client_maps_page(struct client *client, uint64_t now_ns)
 {
+	enum process_maps answer = process_maps_memfd(client->pid, client->device, client->inode);
+
 	client->checked_ns = now_ns;
-	return process_maps_memfd(client->pid, client->device, client->inode) != PROCESS_MAPS_NO;
+	client->is_hidden = answer == PROCESS_MAPS_UNKNOWN;
+	return answer != PROCESS_MAPS_NO;
 }
 
 double client_age_seconds(const struct client *client, uint64_t now_ns)
@@ -299,5 +323,6 @@ bool client_is_valid(const struct client *client)
 	return client->pid > 0 && client->memfd >= 0 && client->pidfd >= 0 &&
 	       client->group != NULL && client->account != NULL &&
 	       client->mailbox.sequence % 2 == 0 &&
-	       client->hello.superslab_count <= HAK_PAGE_SUPERSLABS_MAX;
+	       client->hello.superslab_count <= HAK_PAGE_SUPERSLABS_MAX &&
+	       rows_is_valid(&client->rows);
 }

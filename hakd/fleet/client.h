@@ -6,7 +6,8 @@
  *
  *   telemetry   the last copy that was whole: what the client claims
  *   counted     what its group's sums take: the claim while it is plausible. Counters never fall;
- *               the gauges of a claim that cannot be true are 0.
+ *               the gauges of a claim that cannot be true are 0. Lazyfree is less what was taken
+ *               from outside (rows.h), which the client does not know of.
  *
  * Owns its memfd and its pidfd. One thread. Nothing here waits: tmpfs answers at once.
  */
@@ -17,6 +18,7 @@
 #include "fleet/history.h"
 #include "fleet/policy.h"
 #include "fleet/process.h"
+#include "fleet/rows.h"
 #include "proto/hello.h"
 #include "proto/mailbox.h"
 #include "proto/telemetry.h"
@@ -62,6 +64,14 @@ struct client {
 	uint64_t registered_ns;
 	time_t registered;
 	bool plausible;
+	bool is_hidden;		    /* hakd may not look at its address space */
+	uint64_t looked_ns;	    /* when the advisor was asked to */
+	struct rows rows;	    /* what the advisor took of it */
+	bool is_releasing;	    /* the advisor has a job of it */
+	uint64_t release_request;   /* of the last job */
+	uint64_t release_ack;	    /* of the last that was done */
+	uint64_t release_bytes;	    /* that this one gave to the system */
+	uint64_t released_sequence; /* copied_sequence, when it was last released for being idle */
 };
 
 /* What a client brings: the descriptors, and what the kernel said of the peer. */
@@ -91,6 +101,12 @@ enum client_read {
 /* Takes a new copy of its numbers and judges them. */
 enum client_read client_refresh(struct client *client, uint64_t now_ns);
 
+/* What is counted, after `telemetry` or `rows` changed. */
+void client_count(struct client *client);
+
+/* Bytes that the client calls lazyfree, less what was taken of them from outside. */
+uint64_t client_lazyfree_bytes(const struct client *client);
+
 /* Looks how much memory the process has now; its `memory` may else be of any age. */
 void client_read_memory(struct client *client, uint64_t now_ns);
 
@@ -108,7 +124,12 @@ int client_tick(struct client *client);
  * the number of the request is then in mailbox.trim_request. */
 int client_trim(struct client *client, uint64_t target_bytes);
 
-/* False: the process has another address space since (exec), or none. */
+/* Tells the client that memory of its was taken from outside, if it has not been told. 0 or a
+ * negative errno. */
+int client_confirm_reclaim(struct client *client);
+
+/* False: the process has another address space since (exec), or none. Where hakd may not look,
+ * is_hidden is set and the answer is true. */
 bool client_maps_page(struct client *client, uint64_t now_ns);
 
 /* Seconds since it last wrote; since its registration if it never did. */

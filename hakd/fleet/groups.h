@@ -50,6 +50,7 @@ struct group {
 	uint64_t sum[HAK_METRIC_COUNT];	     /* as table_sum left it */
 	struct group_budget members;	     /* the sums of their own budgets, likewise */
 	struct group_ledger ledger;
+	uint64_t released_bytes; /* that hakd's advisor took of its members */
 };
 
 struct groups {

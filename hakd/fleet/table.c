@@ -63,9 +63,10 @@ static void refresh(struct table *table, struct client *client, uint64_t now_ns)
 	table->implausible_total += read == CLIENT_READ_IMPLAUSIBLE;
 }
 
-static void drop(struct table *table, struct client *client, uint64_t now_ns)
+void table_drop(struct table *table, struct client *client, uint64_t now_ns)
 {
-	/* Closing the pidfd is what takes it out of `departures`, as nobody else has it. */
+	/* Closing the pidfd would not do: the advisor may have it, too, for a moment. */
+	epoll_ctl(table->departures, EPOLL_CTL_DEL, client->pidfd, NULL);
 	group_leave(client->group, client->counted, now_ns);
 	client->account->client_count--;
 	HASH_DEL(table->by_pid, client);
@@ -81,7 +82,7 @@ void table_deinit(struct table *table)
 
 	HASH_ITER(hh, table->by_pid, client, next_client)
 	{
-		drop(table, client, 0);
+		table_drop(table, client, 0);
 	}
 	HASH_ITER(hh, table->accounts, account, next_account)
 	{
@@ -201,7 +202,7 @@ static void replace(struct table *table, struct client *old, struct client *clie
 		client->history = old->history;
 		memset(old->counted, 0, sizeof old->counted);
 	}
-	drop(table, old, now_ns);
+	table_drop(table, old, now_ns);
 }
 
 static bool watch(struct table *table, struct client *client)
@@ -319,7 +320,7 @@ struct client *table_trim(struct table *table, pid_t pid, uint64_t target_bytes,
 		return NULL;
 	if (client_maps_page(client, now_ns) && client_trim(client, target_bytes) == 0)
 		return client;
-	drop(table, client, now_ns);
+	table_drop(table, client, now_ns);
 	return NULL;
 }
 
@@ -333,7 +334,7 @@ void table_reap(struct table *table, uint64_t now_ns)
 
 		/* Its last words: a process that has ended writes no more, but may have since. */
 		refresh(table, client, now_ns);
-		drop(table, client, now_ns);
+		table_drop(table, client, now_ns);
 	}
 }
 
@@ -347,7 +348,7 @@ static void check_some(struct table *table, uint64_t now_ns)
 		if (!client_maps_page(client, now_ns)) {
 			log_say(LOG_DEBUG, "Process %d has another address space: dropped.",
 				client->pid);
-			drop(table, client, now_ns);
+			table_drop(table, client, now_ns);
 			continue;
 		}
 		TAILQ_REMOVE(&table->queue, client, queue);
@@ -384,7 +385,7 @@ void table_tick(struct table *table, uint64_t now_ns)
 		if (error != 0) {
 			log_say(LOG_DEBUG, "The page of process %d cannot be written: %s.",
 				client->pid, strerror(-error));
-			drop(table, client, now_ns);
+			table_drop(table, client, now_ns);
 		}
 	}
 	check_some(table, now_ns);

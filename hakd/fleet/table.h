@@ -11,8 +11,8 @@
  *   users with any of these    ACCOUNTS_MAX
  *
  * Owns everything that it refers to. One thread; a pointer to a client is good until the next call
- * of table_register, table_reap, table_tick or table_trim. Errors: 0 or a negative errno, which is
- * fatal; what a client brings about is never an error.
+ * of table_register, table_reap, table_tick, table_drop or table_trim. Errors: 0 or a negative
+ * errno, which is fatal; what a client brings about is never an error.
  */
 #ifndef HAKD_FLEET_TABLE_H
 #define HAKD_FLEET_TABLE_H
@@ -89,6 +89,9 @@ void table_set_policy(struct table *table, const struct policy *policy, uint64_t
 
 /* Deals out all budgets anew: something has changed. */
 void table_deal(struct table *table, uint64_t now_ns);
+
+/* Takes a client off the list. */
+void table_drop(struct table *table, struct client *client, uint64_t now_ns);
 
 /* Drops clients that have ended; to be called when `departures` is readable. */
 void table_reap(struct table *table, uint64_t now_ns);

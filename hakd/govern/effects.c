@@ -66,8 +66,11 @@ static struct governor_client describe(const struct effects *effects, const stru
 		.refaulted_bytes_total = refaulted_total(client),
 		.idle_ns = idle_ns(client, now_ns),
 		.level = level_on(effects, client),
-		.is_dry_run = effects->is_dry_run,
-		.takes_remote = effects->remote.release != NULL,
+		.is_exempt = allot_is_exempt(client),
+		.is_dry_run = effects->is_dry_run || allot_is_dry(&effects->table->allot, client),
+		.takes_remote = effects->remote.release != NULL &&
+				allot_takes_remote(&effects->table->allot, client),
+		.decays = effects->remote.decays,
 		.history = client->history,
 	};
 }
@@ -396,7 +399,7 @@ static uint64_t decay_due_ms(const struct effects *effects, uint64_t now_ns)
 	uint64_t soonest_ns = GOVERNOR_IDLE_NS;
 	bool found = false;
 
-	if (effects->remote.release == NULL)
+	if (effects->remote.release == NULL || effects->remote.decays)
 		return 0;
 	for (client = effects->table->by_pid; client != NULL; client = client->hh.next) {
 		uint64_t idle = idle_ns(client, now_ns);
@@ -429,6 +432,7 @@ static void trade(struct effects *effects, uint64_t now_ns)
 			client_read_memory(client, now_ns);
 		effects->traders[count++] = (struct market_client){
 			.share = &client->history.share,
+			.is_exempt = allot_is_exempt(client),
 			.resident_bytes = client->memory.anonymous_bytes,
 			.refilled_bytes_total = client->counted[HAK_METRIC_refilled_bytes_total],
 			.refaulted_bytes_total = refaulted_total(client),
@@ -459,6 +463,11 @@ void effects_pause(struct effects *effects, uint64_t duration_ns, uint64_t now_n
 					   ? 0
 					   : (now_ns + duration_ns < now_ns ? UINT64_MAX
 									    : now_ns + duration_ns);
+}
+
+bool effects_is_resting(const struct effects *effects, uint64_t now_ns)
+{
+	return effects->is_dry_run || effects_is_paused(effects, now_ns);
 }
 
 void effects_note_command(struct effects *effects, const struct client *client,

@@ -45,6 +45,7 @@ struct effects_remote {
 	void *advisor;
 	/* Takes up to so many bytes of what the client has marked MADV_FREE. */
 	enum effects_answer (*release)(void *advisor, struct client *client, uint64_t bytes_max);
+	bool decays; /* it takes by itself what idle clients have marked */
 };
 
 struct effects_step {
@@ -95,6 +96,9 @@ void effects_tick(struct effects *effects, uint64_t now_ns);
 /* Nothing is done for so long, or EFFECTS_UNTIL_RESUMED; 0 resumes. A step under way is ended. */
 void effects_pause(struct effects *effects, uint64_t duration_ns, uint64_t now_ns);
 bool effects_is_paused(const struct effects *effects, uint64_t now_ns);
+
+/* Whether hakd takes no memory by itself now: paused, or a dry run. */
+bool effects_is_resting(const struct effects *effects, uint64_t now_ns);
 
 /* A trim that somebody has asked for by hakctl: it is told and counted as all others are. */
 void effects_note_command(struct effects *effects, const struct client *client,

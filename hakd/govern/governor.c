@@ -106,7 +106,7 @@ static bool has_trigger(const struct governor_client *client, enum history_metho
 	*trigger = client->soft_budget_bytes != 0 && heap_bytes(client) > client->soft_budget_bytes
 			   ? GOVERNOR_BUDGET
 			   : GOVERNOR_DECAY;
-	return true;
+	return *trigger == GOVERNOR_BUDGET || !client->decays;
 }
 
 /* A client with what is left to plan of it. */

@@ -68,6 +68,7 @@ struct governor_client {
 	bool is_exempt;	   /* by policy */
 	bool is_dry_run;   /* by policy: decided and told, not done */
 	bool takes_remote; /* there is an advisor, and policy lets it */
+	bool decays;	   /* others see to it that it gives what it has marked when it is idle */
 	struct history history;
 };
 

@@ -1,5 +1,6 @@
 #include "serve/control.h"
 
+#include "base/log.h"
 #include "serve/budgets.h"
 #include "serve/metrics.h"
 #include "serve/report.h"
@@ -57,6 +58,14 @@ static json_t *heap_json(struct table *table)
 	return object;
 }
 
+static json_t *reclaim_json(const struct advisor *advisor)
+{
+	return json_pack("{s:s, s:s, s:o, s:o}", "state", line_state_text(advisor->line.state),
+			 "why", advisor->line.why, "advised_bytes",
+			 integer(advisor->advised_bytes[HAK_RECLAIM_PAGEOUT]), "swapped_bytes",
+			 integer(advisor->swapped_bytes));
+}
+
 static void on_status(struct evhttp_request *request, pid_t pid, void *context)
 {
 	struct control *control = context;
@@ -77,6 +86,7 @@ static void on_status(struct evhttp_request *request, pid_t pid, void *context)
 	json_object_set_new(status, "registrations", registrations_json(table));
 	json_object_set_new(status, "policy", policy);
 	json_object_set_new(status, "config", budgets_config_json(control->reload));
+	json_object_set_new(status, "remote_reclaim", reclaim_json(control->advisor));
 	json_object_set_new(status, "heap", heap_json(table));
 	json_object_set_new(status, "pressure", report_pressure_json(control->effects));
 	json_object_set_new(status, "governor",
@@ -90,7 +100,17 @@ static json_t *metrics_json(const struct client *client)
 
 	for (enum hak_metric i = 0; i < HAK_METRIC_COUNT; i++)
 		json_object_set_new(object, metric_names[i], integer(client->telemetry.metrics[i]));
+	json_object_set_new(object, metric_names[HAK_METRIC_lazyfree_bytes],
+			    integer(client_lazyfree_bytes(client)));
 	return object;
+}
+
+static json_t *remote_json(const struct client *client)
+{
+	return json_pack("{s:o, s:o, s:o, s:o}", "request", integer(client->release_request), "ack",
+			 integer(client->release_ack), "released_bytes",
+			 integer(client->release_bytes), "returned_bytes",
+			 integer(client->rows.returned_bytes));
 }
 
 static json_t *trim_json(const struct client *client)
@@ -140,6 +160,7 @@ static json_t *client_json(const struct table *table, struct client *client, uin
 	json_object_set_new(object, "policy", budgets_policy_json(table, client));
 	json_object_set_new(object, "metrics", metrics_json(client));
 	json_object_set_new(object, "trim", trim_json(client));
+	json_object_set_new(object, "remote", remote_json(client));
 	return object;
 }
 
@@ -196,48 +217,112 @@ static void on_client(struct evhttp_request *request, pid_t pid, void *context)
 	http_reply_json(request, 200, object);
 }
 
-/* The body of a trim: nothing, or an object of nothing but target_bytes. */
-static bool parse_target(struct evhttp_request *request, uint64_t *target_bytes)
+enum trim_method { TRIM_AUTO, TRIM_MAILBOX, TRIM_REMOTE, TRIM_METHODS };
+
+static const char *const trim_methods[TRIM_METHODS] = {"auto", "mailbox", "remote"};
+
+struct trim {
+	uint64_t target_bytes;
+	enum trim_method method;
+};
+
+static bool take_target(const json_t *target, struct trim *trim)
+{
+	if (!json_is_integer(target) || json_integer_value(target) < 0)
+		return false;
+	trim->target_bytes = (uint64_t)json_integer_value(target);
+	return true;
+}
+
+static bool take_method(const json_t *method, struct trim *trim)
+{
+	const char *text = json_string_value(method);
+
+	for (enum trim_method i = 0; text != NULL && i < TRIM_METHODS; i++) {
+		if (strcmp(text, trim_methods[i]) == 0) {
+			trim->method = i;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* The body of a trim: nothing, or an object of nothing but target_bytes and method. */
+static bool parse_trim(struct evhttp_request *request, struct trim *trim)
 {
 	struct evbuffer *body = evhttp_request_get_input_buffer(request);
 	size_t count = evbuffer_get_length(body);
-	json_t *object, *target;
+	json_t *object, *value;
+	const char *key;
 	bool valid;
 
-	*target_bytes = 0;
+	*trim = (struct trim){.method = TRIM_AUTO};
 	if (count == 0)
 		return true;
 	object = json_loadb((const char *)evbuffer_pullup(body, -1), count, JSON_REJECT_DUPLICATES,
 			    NULL);
-	target = json_object_get(object, "target_bytes");
-	valid = json_object_size(object) == 1 && json_is_integer(target) &&
-		json_integer_value(target) >= 0;
-	if (valid)
-		*target_bytes = (uint64_t)json_integer_value(target);
+	valid = json_object_size(object) != 0;
+	json_object_foreach(object, key, value)
+	{
+		if (strcmp(key, "target_bytes") == 0)
+			valid = valid && take_target(value, trim);
+		else
+			valid = valid && strcmp(key, "method") == 0 && take_method(value, trim);
+	}
 	json_decref(object);
 	return valid;
 }
 
+/* 0 where the mailbox is not asked, or not there any more. */
+static uint64_t trim_by_mailbox(struct control *control, pid_t pid, const struct trim *trim)
+{
+	struct client *client;
+
+	if (trim->method == TRIM_REMOTE)
+		return 0;
+	client = table_trim(control->table, pid, trim->target_bytes, clock_now_ns());
+	if (client == NULL)
+		return 0;
+	log_say(LOG_INFO, "Asked process %d (%s) to give back memory, request %" PRIu64 ".", pid,
+		client->identity.comm, client->mailbox.trim_request);
+	return client->mailbox.trim_request;
+}
+
 static void on_trim(struct evhttp_request *request, pid_t pid, void *context)
 {
+	static const char *const whys[] = {"", "too many clients wait for the advisor",
+					   "remote reclaim is not available"};
 	struct control *control = context;
+	enum advisor_outcome outcome = ADVISOR_UNAVAILABLE;
 	struct client *client;
-	uint64_t target_bytes;
+	uint64_t mailbox_request;
+	struct trim trim;
 
-	if (!parse_target(request, &target_bytes)) {
+	if (!parse_trim(request, &trim)) {
 		http_reply_error(request, 400,
-				 "the body is neither empty nor {\"target_bytes\": number}");
+				 "the body is neither empty nor {\"target_bytes\": number, "
+				 "\"method\": \"auto\", \"mailbox\" or \"remote\"}");
 		return;
 	}
-	client = table_trim(control->table, pid, target_bytes, clock_now_ns());
+	mailbox_request = trim_by_mailbox(control, pid, &trim);
+	client = table_find(control->table, pid);
 	if (client == NULL) {
 		http_reply_error(request, 404, "no client has the pid %d", pid);
 		return;
 	}
-	effects_note_command(control->effects, client, target_bytes);
+	if (trim.method != TRIM_REMOTE)
+		effects_note_command(control->effects, client, trim.target_bytes);
+	if (trim.method != TRIM_MAILBOX)
+		outcome = advisor_release(control->advisor, client, trim.target_bytes,
+					  ADVISOR_COMMAND);
+	if (trim.method == TRIM_REMOTE && outcome != ADVISOR_TAKEN) {
+		http_reply_error(request, 503, "%s", whys[outcome]);
+		return;
+	}
 	http_reply_json(request, 202,
-			json_pack("{s:i, s:i, s:o}", "schema", 1, "pid", (int)pid, "trim_request",
-				  integer(client->mailbox.trim_request)));
+			json_pack("{s:i, s:i, s:o, s:o}", "schema", 1, "pid", (int)pid,
+				  "trim_request", integer(mailbox_request), "remote_request",
+				  integer(outcome == ADVISOR_TAKEN ? client->release_request : 0)));
 }
 
 static void on_metrics(struct evhttp_request *request, pid_t pid, void *context)
@@ -246,7 +331,8 @@ static void on_metrics(struct evhttp_request *request, pid_t pid, void *context)
 	struct metrics_daemon daemon = {.version = control->version,
 					.started = control->started,
 					.config_is_good = control->reload->is_good,
-					.config_succeeded = control->reload->succeeded};
+					.config_succeeded = control->reload->succeeded,
+					.advisor = control->advisor};
 	uint64_t sum[HAK_METRIC_COUNT];
 	struct text text = {.bytes = NULL};
 

@@ -6,6 +6,7 @@
 #define HAKD_SERVE_CONTROL_H
 
 #include "fleet/reload.h"
+#include "govern/advisor.h"
 #include "govern/effects.h"
 #include "serve/http.h"
 
@@ -13,6 +14,7 @@ struct control {
 	struct table *table;
 	struct reload *reload;
 	struct effects *effects;
+	struct advisor *advisor;
 	const char *version;
 	time_t started;
 };

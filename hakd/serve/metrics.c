@@ -140,6 +140,35 @@ static void write_config(struct text *text, const struct metrics_daemon *daemon)
 	       (uint64_t)daemon->config_succeeded);
 }
 
+static void write_advice(struct text *text, const struct table *table,
+			 const struct advisor *advisor)
+{
+	const struct group *group = table->groups.by_name;
+
+	number(text, "hak_remote_reclaim_available", GAUGE,
+	       "Whether memory can be taken from programs that do not run.",
+	       advisor->line.state == LINE_READY);
+	head(text, "hak_advice_bytes_total", COUNTER,
+	     "Bytes of programs that the kernel was told of, by what it was told and whether it "
+	     "took them.");
+	for (enum hak_reclaim_advice i = HAK_RECLAIM_PAGEOUT; i < HAK_RECLAIM_ADVICE_COUNT; i++)
+		text_print(text,
+			   "hak_advice_bytes_total{advice=\"%s\",result=\"done\"} %" PRIu64 "\n"
+			   "hak_advice_bytes_total{advice=\"%s\",result=\"dropped\"} %" PRIu64 "\n",
+			   hak_reclaim_advice_text(i), advisor->advised_bytes[i],
+			   hak_reclaim_advice_text(i), advisor->dropped_bytes[i]);
+	number(text, "hak_advice_swapped_bytes_total", COUNTER,
+	       "Bytes that were swapped out while programs were advised, instead of released.",
+	       advisor->swapped_bytes);
+	number(text, "hak_advice_refused_total", COUNTER,
+	       "Releases that found too many others waiting.", advisor->refused_count);
+	head(text, "hak_remote_released_bytes_total", COUNTER,
+	     "Bytes that the advisor took from programs that do not run.");
+	for (; group != NULL; group = group->hh.next)
+		sample(text, "hak_remote_released_bytes_total", group->name, "",
+		       group->released_bytes);
+}
+
 static void write_daemon(struct text *text, const struct metrics_daemon *daemon)
 {
 	real(text, "process_cpu_seconds_total", COUNTER,
@@ -168,6 +197,8 @@ void metrics_write(struct text *text, const struct table *table,
 	write_rows(text, table);
 	write_budgets(text, table);
 	write_config(text, daemon);
+	if (daemon->advisor != NULL)
+		write_advice(text, table, daemon->advisor);
 	real(text, "hak_scan_duration_seconds", GAUGE,
 	     "How long the last reading of all processes took.", table->scan_seconds);
 	write_daemon(text, daemon);

@@ -8,6 +8,7 @@
 
 #include "base/text.h"
 #include "fleet/table.h"
+#include "govern/advisor.h"
 
 #define METRICS_CONTENT_TYPE "text/plain; version=0.0.4; charset=utf-8"
 
@@ -17,6 +18,7 @@ struct metrics_daemon {
 	bool config_is_good;
 	time_t config_succeeded; /* 0: never */
 	struct process_self self;
+	const struct advisor *advisor; /* NULL: nothing is written of it */
 };
 
 /* Writes everything; text->failed tells where that did not fit. table_sum has been called. */

@@ -26,7 +26,8 @@ enum hak_lock_rank {
 	HAK_LOCK_QUARANTINE, /* heap/quarantine: freed blocks of one class */
 	HAK_LOCK_CLASS,	     /* heap/slab: the partial slabs of one class */
 	HAK_LOCK_DEPOT,	     /* heap/depot: the batches of one class */
-	HAK_LOCK_POOL,	     /* heap/pool: units and SuperSlabs */
+	HAK_LOCK_POOL,	     /* heap/pool: units and SuperSlabs; inside it ROW */
+	HAK_LOCK_ROW,	     /* heap/shared: what a daemon reads of SuperSlabs */
 	HAK_LOCK_HUGE,	     /* heap/huge: one shard of the registry */
 	HAK_LOCK_CACHE,	     /* heap/huge: the cache of freed mappings */
 	HAK_LOCK_META,	     /* heap/meta: the allocator's own memory */

@@ -3,6 +3,7 @@
 #include "base/bitmap.h"
 #include "base/os.h"
 #include "base/size_class.h"
+#include "heap/shared.h"
 #include "heap/tally.h"
 
 static _Atomic uint32_t fork_count;
@@ -93,12 +94,14 @@ uint64_t hak_advice_settled(struct hak_slab *slab)
 size_t hak_advice_note_returned(struct hak_slab *slab, uint64_t pages)
 {
 	uint64_t lazy = pages &
-			atomic_fetch_and_explicit(&slab->lazy_pages, ~pages, memory_order_relaxed);
+			atomic_fetch_and_explicit(&slab->lazy_pages, ~pages, memory_order_seq_cst);
 
 	atomic_fetch_or_explicit(&slab->advised_pages, pages, memory_order_relaxed);
 	hear_of_forks(slab);
 	atomic_fetch_and_explicit(&slab->shared_pages, ~pages, memory_order_relaxed);
 	note_time(slab, pages);
+	if (lazy != 0)
+		hak_shared_write_slab(slab);
 	hak_tally_add_lazy(-bytes_of(lazy));
 	hak_tally_add_returned(bytes_of(pages));
 	return (size_t)bytes_of(pages);
@@ -106,9 +109,11 @@ size_t hak_advice_note_returned(struct hak_slab *slab, uint64_t pages)
 
 size_t hak_advice_note_lazy(struct hak_slab *slab, uint64_t pages)
 {
-	atomic_fetch_or_explicit(&slab->lazy_pages, pages, memory_order_relaxed);
+	atomic_fetch_or_explicit(&slab->lazy_pages, pages, memory_order_seq_cst);
 	atomic_fetch_or_explicit(&slab->advised_pages, pages, memory_order_relaxed);
 	note_time(slab, pages);
+	if (pages != 0)
+		hak_shared_write_slab(slab);
 	hak_tally_add_lazy(bytes_of(pages));
 	return (size_t)bytes_of(pages);
 }
@@ -145,7 +150,11 @@ static int64_t forget(struct hak_slab *slab, uint64_t pages, int64_t *advised_by
 	if (advised == 0)
 		return 0;
 	uint64_t lazy = advised & atomic_fetch_and_explicit(&slab->lazy_pages, ~advised,
-							    memory_order_relaxed);
+							    memory_order_seq_cst);
+
+	/* Before one of their blocks is used: the daemon takes nothing that has lost its mark. */
+	if (lazy != 0)
+		hak_shared_write_slab(slab);
 
 	hak_tally_add_lazy(-bytes_of(lazy));
 	hak_tally_add_returned(-bytes_of(advised ^ lazy));

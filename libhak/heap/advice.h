@@ -8,6 +8,8 @@
  * before the last fork is left without marks until it has been taken anew: slabs and SuperSlabs
  * compare the fork count of theirs with this process's.
  *
+ * Where a daemon reads (shared.h), each change of a mark is told there at once.
+ *
  * Threads    any: a page's bits change in the hands of who has all of its blocks.
  */
 #ifndef HAK_HEAP_ADVICE_H

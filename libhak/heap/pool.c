@@ -149,16 +149,13 @@ static unsigned shelf_of(const struct superslab *superslab)
 	return superslab->longest < HAK_WORD_BITS ? SHELF_32 : SHELF_64;
 }
 
-static void publish_locked(unsigned char *page, const struct superslab *superslab, uint32_t index)
+static void publish_locked(unsigned char *page, uint32_t index, bool is_new)
 {
-	uint64_t used[HAK_SUPERSLAB_WORDS], free[HAK_SUPERSLAB_WORDS];
+	const struct superslab *superslab = superslab_at(index);
+	struct hak_shared_units units = {superslab->free, superslab->untouched, superslab->lazy};
 
 	HAK_ASSERT(hak_lock_is_mine(&pool_lock));
-	for (unsigned i = 0; i < HAK_SUPERSLAB_WORDS; i++) {
-		used[i] = ~superslab->free[i];
-		free[i] = superslab->free[i] & ~superslab->untouched[i];
-	}
-	hak_shared_write_superslab(page, index, used, free);
+	hak_shared_write_superslab(page, index, &units, is_new);
 }
 
 /* Each SuperSlab hears of a fork when it is next looked at: the handlers of fork(2) take no lock
@@ -185,7 +182,7 @@ static void reshelve(struct superslab *superslab, uint32_t index)
 		(uint32_t)(pool.counts.free_touched_unit_count - pool.counts.lazy_unit_count),
 		memory_order_relaxed);
 	if (hak_unlikely(page != NULL))
-		publish_locked(page, superslab, index);
+		publish_locked(page, index, false);
 
 	for (unsigned i = 0; i < HAK_SUPERSLAB_WORDS; i++) {
 		unsigned run = hak_bitmap_longest_run(superslab->free[i]);
@@ -295,10 +292,10 @@ static uint32_t take_shelved(unsigned unit_count, unsigned unit_alignment, bool 
 
 static void guard_word(uint32_t index, unsigned word)
 {
-	uint32_t unit = index * (uint32_t)HAK_SUPERSLAB_UNITS + (word + 1) * HAK_WORD_BITS -
-			(uint32_t)HAK_GUARD_UNITS;
+	uint32_t end = index * (uint32_t)HAK_SUPERSLAB_UNITS + (word + 1) * HAK_WORD_BITS;
 
-	hak_os_guard(hak_region_address(unit), HAK_GUARD_UNITS * HAK_UNIT_BYTES);
+	hak_os_guard(hak_region_address(end - (uint32_t)HAK_GUARD_UNITS),
+		     HAK_GUARD_UNITS * HAK_UNIT_BYTES);
 }
 
 /* Opens one more SuperSlab, empty and untouched, onto its shelf. Out of line, since a thread that
@@ -392,8 +389,7 @@ static uint64_t touched_count(const struct superslab *superslab, uint64_t units,
 	return (uint64_t)__builtin_popcountl(units & ~superslab->untouched[word]);
 }
 
-/* Marks the free units that may hold memory as taken, and writes which they are; or only those of
- * them that are worth marking MADV_FREE. */
+/* Takes the free units that may hold memory, or those that are worth a mark; says which. */
 static bool claim_locked(uint32_t index, bool unmarked, struct hak_pool_claim *claim)
 {
 	struct superslab *superslab = superslab_at(index);
@@ -538,12 +534,16 @@ void hak_pool_publish(unsigned char *page)
 {
 	struct hak_shared *shared = atomic_load_explicit(&hak_shared, memory_order_relaxed);
 
-	hak_lock_take(&pool_lock);
-	/* release: pairs with the acquire in hak_shared_page() */
-	atomic_store_explicit(&shared->page, page, memory_order_release);
-	for (uint32_t index = 0; page != NULL && index < hak_region.superslab_count; index++)
-		publish_locked(page, superslab_at(index), index);
-	hak_lock_give(&pool_lock);
+	/* seq_cst: a release that pairs with the acquire in hak_shared_page(); and shared.h */
+	atomic_store_explicit(&shared->page, page, memory_order_seq_cst);
+	/* The lock is given up in between: rows are a walk over all descriptors. */
+	for (uint32_t index = 0, count = 1; page != NULL && index < count; index++) {
+		hak_lock_take(&pool_lock);
+		count = hak_region.superslab_count;
+		if (index < count)
+			publish_locked(page, index, true);
+		hak_lock_give(&pool_lock);
+	}
 }
 
 void hak_pool_count(struct hak_pool_counts *counts)

@@ -8,13 +8,32 @@
  * Once made, the mapping stays at its address for the life of the process; a new daemon gets a new
  * memfd that is mapped over the old one.
  *
- * Threads    any. The rows are written under the pool's lock.
+ * A row of the table says which units are used and free, and which pages are marked MADV_FREE. The
+ * pool knows the first two and the marks of free units; the marks in slabs lie in the descriptors
+ * (advice.h), which change without a lock. So there is one for rows alone:
+ *
+ *   who                       | holds       | writes
+ *   the pool, with a change   | POOL, ROW   | used, free, and the marks of free units; those of
+ *                             |             | units that were used and still are stay as they are
+ *   who changed a slab's bits | ROW         | the marks of this slab, as in its descriptor then
+ *   who gives the page away   | POOL, ROW   | all, from pool and descriptors
+ *
+ * Bits fall before memory may be taken: whoever takes a block changes the descriptor and then the
+ * row before it uses the block, and units leave the pool under its lock. They rise after the
+ * madvise(2). Nobody's change is lost where a page is given away meanwhile: a change of bits comes
+ * before the look whether there is a page, the giving before the look at the bits, and all four are
+ * sequentially consistent, so one of the two sees the other (Dekker 1965).
+ *
+ * What the daemon may have scribbled into a row is kept, and misleads the daemon alone.
+ *
+ * Threads    any.
  * Source     proto/page.h, madvise(2).
  */
 #ifndef HAK_HEAP_SHARED_H
 #define HAK_HEAP_SHARED_H
 
 #include "base/config.h"
+#include "heap/control.h"
 
 #include <stdatomic.h>
 
@@ -26,12 +45,13 @@ struct hak_shared {
 /* NULL until the process has such a page. */
 extern HAK_HIDDEN _Atomic(struct hak_shared *) hak_shared;
 
-/* acquire: pairs with the releases of who attached */
+/* seq_cst: an acquire, which pairs with the releases of who attached, and for those who changed a
+ * slab's bits the half of the above */
 HAK_INLINE unsigned char *hak_shared_page(void)
 {
 	struct hak_shared *shared = atomic_load_explicit(&hak_shared, memory_order_acquire);
 
-	return shared == NULL ? NULL : atomic_load_explicit(&shared->page, memory_order_acquire);
+	return shared == NULL ? NULL : atomic_load_explicit(&shared->page, memory_order_seq_cst);
 }
 
 /* A word of the page. */
@@ -44,9 +64,20 @@ HAK_INLINE _Atomic uint64_t *hak_shared_word(unsigned char *page, size_t offset)
  * made, its own first word aside. One writer at a time. */
 void hak_shared_write(unsigned char *page, size_t offset, const uint8_t *bytes, size_t byte_count);
 
-/* Writes the row of one SuperSlab. Under the pool's lock. */
+/* What the pool knows of one SuperSlab: sets of HAK_SUPERSLAB_WORDS words, a bit for each unit. */
+struct hak_shared_units {
+	const uint64_t *free;
+	const uint64_t *untouched; /* free, and hold no memory */
+	const uint64_t *lazy;	   /* free, and marked MADV_FREE */
+};
+
+/* Writes the row of one SuperSlab, after a change; the first time on a page (`is_new`) with the
+ * marks that slabs have. Under the pool's lock. */
 void hak_shared_write_superslab(unsigned char *page, uint32_t superslab,
-				const uint64_t used[HAK_SUPERSLAB_WORDS],
-				const uint64_t free[HAK_SUPERSLAB_WORDS]);
+				const struct hak_shared_units *units, bool is_new);
+
+/* Writes the marks of a slab, after its lazy_pages changed (by
+ * seq_cst). The caller has blocks of it. Does nothing where nobody reads. */
+void hak_shared_write_slab(const struct hak_slab *slab);
 
 #endif

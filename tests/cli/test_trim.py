@@ -79,6 +79,50 @@ def test_json(programs, server):
     assert json.loads(done.stdout) == {"schema": 1, "pid": 7, "trim_request": 3, "done": False}
 
 
+def remote_program(server, answers_at, remote_ack, released):
+    """A program that hakd takes memory from itself, whose remote request is 5."""
+    program = Program(server, answers_at)
+    server.answers["/v1/clients/7/trim"] = (
+        202, {"schema": 1, "pid": 7, "trim_request": 3, "remote_request": 5})
+    look = program.look
+    server.answers["/v1/clients/7"] = (200, lambda: look() | {"remote": {
+        "request": 5, "ack": remote_ack, "released_bytes": released, "returned_bytes": 0}})
+
+
+def test_taken_from_outside(programs, server):
+    """From an idle program that is all there is: a success."""
+    remote_program(server, None, 5, 250 * MIB)
+    done = programs.ctl("trim", 7, "--timeout", "0.3")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("7: 250.0 MiB taken from outside\n7: pending: program is idle; ")
+    remote_program(server, None, 5, 0)
+    assert programs.ctl("trim", 7, "--timeout", "0.3").returncode == 6
+    remote_program(server, None, 4, 9)
+    done = programs.ctl("trim", 7, "--timeout", "0.3")
+    assert done.returncode == 6 and "outside" not in done.stdout
+    remote_program(server, 1, 5, MIB)
+    outcome = json.loads(programs.ctl("trim", 7, "--json").stdout)
+    assert outcome["remote_released_bytes"] == MIB and outcome["released_bytes"] == 8 * MIB
+
+
+def test_method(programs, server):
+    remote_program(server, None, 5, MIB)
+    server.answers["/v1/clients/7/trim"] = (
+        202, {"schema": 1, "pid": 7, "trim_request": 0, "remote_request": 5})
+    done = programs.ctl("trim", 7, "--method", "remote", "--target", "1M")
+    assert (done.returncode, done.stdout) == (0, "7: 1.0 MiB taken from outside\n")
+    assert json.loads(server.posts[-1][1]) == {"target_bytes": MIB, "method": "remote"}
+    assert json.loads(programs.ctl("trim", 7, "--method", "remote", "--json").stdout)["done"]
+    Program(server, 1)
+    assert programs.ctl("trim", 7, "--method", "mailbox").returncode == 0
+    assert json.loads(server.posts[-1][1]) == {"method": "mailbox"}
+    server.answers["/v1/clients/7/trim"] = (
+        503, {"schema": 1, "error": "remote reclaim is not available"})
+    done = programs.ctl("trim", 7, "--method", "remote")
+    assert done.returncode == 1 and "remote reclaim is not available" in done.stderr
+    assert programs.ctl("trim", 7, "--method", "both").returncode == 2
+
+
 def test_program_ends(programs, server):
     Program(server, None)
     server.answers["/v1/clients/7"] = (404, {"schema": 1, "error": "no client has the pid 7"})

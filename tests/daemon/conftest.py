@@ -78,10 +78,12 @@ class Daemon:
         self.config_dir = folder.parent / "etc"
 
     def spawn(self, *options, **how):
-        """A hakd that may also refuse to start."""
+        """A hakd that may also refuse to start. One that has no advisor, where a test does not ask
+        for it: it keeps what root may see in /proc."""
         with open(self.log, "ab") as log:
             return subprocess.Popen([os.environ["HAKD"], "--runtime-dir", self.folder,
-                                     "--config-dir", self.config_dir, *options],
+                                     "--config-dir", self.config_dir, "--remote-reclaim=no",
+                                     *options],
                                     stderr=how.pop("stderr", log), **how)
 
     def start(self, *options, **how):

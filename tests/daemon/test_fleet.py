@@ -63,17 +63,19 @@ def test_status_sums_and_order(hakd, helpers):
 
 def test_trim(hakd, page):
     status, answer = hakd.trim(ME)
-    assert (status, answer) == (202, {"schema": 1, "pid": ME, "trim_request": 1})
+    assert (status, answer) == (202, {"schema": 1, "pid": ME, "trim_request": 1,
+                                        "remote_request": 0})
     mailbox = page.mailbox()
     assert mailbox["trim_request"] == 1 and mailbox["trim_target_bytes"] == 0
     assert mailbox["epoch"] == 2 and mailbox["sequence"] % 2 == 0
     assert hakd.trim(ME, '{"target_bytes": 1048576}') == (
-        202, {"schema": 1, "pid": ME, "trim_request": 2})
+        202, {"schema": 1, "pid": ME, "trim_request": 2, "remote_request": 0})
     assert page.mailbox()["trim_target_bytes"] == 1 << 20 and page.mailbox()["epoch"] == 3
     assert hakd.of(ME)["trim"]["request"] == 2
     for body in ("{", "[]", "7", "{}", '{"target_bytes": -1}', '{"target_bytes": "1"}',
-                 '{"target_bytes": 1.5}', '{"target_bytes": 1, "more": 1}',
-                 '{"target_bytes": 1, "target_bytes": 2}', '{"target_bytes": 1} x'):
+                 '{"target_bytes": 1.5}', '{"method": "both"}', '{"method": 1}',
+                 '{"target_bytes": 1, "more": 1}', '{"target_bytes": 1, "target_bytes": 2}',
+                 '{"target_bytes": 1} x'):
         assert hakd.trim(ME, body)[0] == 400, body
     assert page.mailbox()["trim_request"] == 2
     assert hakd.trim(1)[0] == 404

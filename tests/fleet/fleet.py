@@ -35,12 +35,12 @@ class Control(http.client.HTTPConnection):
 
 
 class Fleet:
-    def __init__(self, library, hakd, folder):
+    def __init__(self, library, hakd, folder, *options):
         self.folder = folder
         self.environment = dict(os.environ, LD_PRELOAD=library, PYTHONMALLOC="malloc",
                                 HAK_SOCKET=f"{folder}/client")
         self.hakd = subprocess.Popen([hakd, "--runtime-dir", folder, "--config-dir",
-                                      f"{folder}/etc"], stderr=subprocess.DEVNULL)
+                                      f"{folder}/etc", *options], stderr=subprocess.DEVNULL)
         # A file is not enough: who finds nobody at the other socket comes back in minutes.
         self.wait_for("hakd answers", self.answers)
 
@@ -124,6 +124,7 @@ class Cases:
         for threads in (1, 8):
             program = self.fleet.run(self.holder, "live", "256", str(threads))
             held = int(lines_until_ready(program)[-1])
+            time.sleep(0.15)  # numbers may be a tenth of a second old
             told = self.fleet.clients()[program.pid]["metrics"]["live_bytes"]
             print(f"{threads} threads: {held / MIB:.2f} MiB held, {told / MIB:.2f} MiB told")
             # The threads have ended: their magazines are given back, main's are left.
@@ -160,6 +161,7 @@ class Cases:
                     lines_until_ready(program)
                 self.fleet.wait_for(f"{name} is listed",
                                     lambda: program.pid in self.fleet.clients())
+                time.sleep(0.15)  # numbers may be a tenth of a second old, and it grew until now
                 metrics = self.fleet.clients()[program.pid]["metrics"]
                 there = heap_resident(program.pid)
                 told = sum(metrics[f"{state}_bytes"]

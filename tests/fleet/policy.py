@@ -29,7 +29,8 @@ class Fleet(fleet.Fleet):
     def __init__(self, library, hakd, folder, text):
         os.mkdir(f"{folder}/etc")
         self.configure(folder, text)
-        super().__init__(library, hakd, folder)
+        # Which program root's processes run it can only see while it keeps its capabilities.
+        super().__init__(library, hakd, folder, "--remote-reclaim=no")
 
     @staticmethod
     def configure(folder, text):
@@ -166,6 +167,8 @@ class Cases:
         """What a program keeps by its policy goes when its budget is lowered by command."""
         self.start("[policy all]\ndecay=1h\n")
         path = f"{self.folder}/redis"
+        # Else it would keep little without any policy.
+        self.fleet.environment["HAK_LAZYFREE"] = "no"
         redis = self.fleet.run("redis-server", "--port", "0", "--save", "", "--dir", self.folder,
                                "--unixsocket", path, "--hz", "10", "--activedefrag", "no")
         try:

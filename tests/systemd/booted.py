@@ -273,6 +273,63 @@ def reloads(host):
     wait_for("its status tells", lambda: "bad configuration" in host.property("StatusText"))
 
 
+# Takes 128 MiB, frees all of it but for a little, and sleeps.
+BURST = """
+import ctypes, time
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+libc.free.argtypes = [ctypes.c_void_p]
+blocks = [libc.malloc(2000) for _ in range(65536)]
+for block in blocks:
+    ctypes.memset(block, 1, 2000)
+for block in blocks[:65000]:
+    libc.free(block)
+time.sleep(1000)
+"""
+
+
+def reclaims_remotely(host):
+    """The daemon holds no capability; its advisor, in a sandbox of its own, takes memory back from
+    another user's program that is stopped, comes back when it is killed, and may be masked."""
+    host.do("systemctl", "enable", "--quiet", "--now", "hakd.service")
+    expect(host.do("systemctl", "is-enabled", "hakd-advisor.socket").strip() == "enabled",
+           "its socket is not enabled with the daemon")
+    expect(host.mode("/run/hak/advisor") == "hakd:hakd 600", host.mode("/run/hak/advisor"))
+
+    def state():
+        return host.ask_json("/v1/status")["remote_reclaim"]["state"]
+    wait_for("remote reclaim is ready", lambda: state() == "ready")
+    pid = host.property("MainPID", "hakd-advisor.service")
+    expect(host.do("stat", "-c", "%U", f"/proc/{pid}").strip() == "hakd-advisor", "another user")
+    status = dict(re.findall(r"^(\w+):\s+(\S+)", host.do("cat", f"/proc/{pid}/status"), re.M))
+    for name in ("CapPrm", "CapEff", "CapBnd"):
+        expect(int(status[name], 16) == 1 << 23 | 1 << 19, name, "is", status[name])
+    expect(int(status["CapAmb"], 16) == 0, "a program of it would have them")
+    expect(status["NoNewPrivs"] == "1" and status["Seccomp"] == "2", "no sandbox:", status)
+
+    host.do("systemctl", "set-environment", "LD_PRELOAD=libhak.so.0")
+    for name in ("first", "second"):
+        host.do("systemd-run", "--quiet", "--unit", name, "--property=User=nobody",
+                "/usr/bin/python3", "-c", BURST)
+        path = f"/v1/clients/{host.client(name)['pid']}"
+        wait_for("it has marked much or lost it", lambda: sum(
+            (lambda one: (one["metrics"]["lazyfree_bytes"], one["remote"]["returned_bytes"]))(
+                host.ask_json(path))) > 64 << 20)
+        host.do("systemctl", "kill", "--signal=STOP", name)
+        wait_for("it is taken", lambda: host.ask_json(path)["remote"]["returned_bytes"] > 64 << 20)
+        lines = host.do("journalctl", "-q", "-o", "cat", "-u", "hakd")
+        expect(f'trigger=idle pid={path.split("/")[-1]} group="{name}.service"' in lines, lines)
+        host.do("systemctl", "kill", "--signal=KILL", "hakd-advisor")
+        wait_for("it is ready again", lambda: host.property("NRestarts", "hakd-advisor") != "0"
+                 and state() == "ready")
+
+    host.do("systemctl", "mask", "--quiet", "--now", "hakd-advisor.socket", "hakd-advisor.service")
+    wait_for("hakd has heard", lambda: state() == "unavailable")
+    host.do("systemctl", "restart", "hakd")
+    expect(wait_for("it goes on without", state) != "ready", "who answers?")
+    expect(host.is_active(), "it does not")
+
+
 def serves_metrics(host):
     """On the socket that is off by default: everybody may read, over TCP as well."""
     host.do("mkdir", "-p", "/run/systemd/system/hakd-metrics.socket.d")
@@ -292,7 +349,7 @@ def serves_metrics(host):
 
 
 CASES = (starts, answers_admins_only, is_activated_by_a_client, restarts_when_it_hangs,
-         restarts_as_often_as_it_takes, stops, reloads, serves_metrics)
+         restarts_as_often_as_it_takes, stops, reloads, reclaims_remotely, serves_metrics)
 
 
 def main(build, name):

@@ -72,14 +72,18 @@ void hak_os_yield(void)
 _Atomic(struct hak_shared *) hak_shared;
 
 void hak_shared_write_superslab(unsigned char *page, uint32_t superslab,
-				const uint64_t used[HAK_SUPERSLAB_WORDS],
-				const uint64_t free[HAK_SUPERSLAB_WORDS])
+				const struct hak_shared_units *units, bool is_new)
 {
 	(void)page;
 	(void)superslab;
-	(void)used;
-	(void)free;
+	(void)units;
+	(void)is_new;
 	MODEL_CHECK(false);
+}
+
+void hak_shared_write_slab(const struct hak_slab *slab)
+{
+	(void)slab;
 }
 
 /* Sums that nobody reads here would only multiply the schedules. */

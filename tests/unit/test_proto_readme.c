@@ -7,6 +7,7 @@
 
 #include "proto/hello.h"
 #include "proto/mailbox.h"
+#include "proto/reclaim.h"
 #include "proto/superslab.h"
 #include "proto/telemetry.h"
 
@@ -145,6 +146,84 @@ static void the_hello_is_a_real_one(void **state)
 	}
 }
 
+/* As for the hello: where a field's bytes lie, found by what changes with it. */
+static struct field changed_field(const char *name, const uint8_t *empty, const uint8_t *bytes,
+				  size_t count)
+{
+	struct field field = {.offset = SIZE_MAX};
+
+	snprintf(field.name, sizeof field.name, "%s", name);
+	for (size_t i = 0; i < count; i++) {
+		if (bytes[i] == empty[i])
+			continue;
+		if (field.offset == SIZE_MAX)
+			field.offset = i;
+		field.bytes = i + 1 - field.offset;
+	}
+	return field;
+}
+
+static struct field request_field(const char *name, struct hak_reclaim_request request)
+{
+	static const struct hak_reclaim_request nothing;
+	static uint8_t empty[HAK_RECLAIM_REQUEST_BYTES_MAX], bytes[HAK_RECLAIM_REQUEST_BYTES_MAX];
+
+	hak_reclaim_encode_request(&nothing, empty);
+	hak_reclaim_encode_request(&request, bytes);
+	return changed_field(name, empty, bytes, HAK_RECLAIM_REQUEST_BYTES);
+}
+
+static struct field answer_field(const char *name, struct hak_reclaim_answer answer)
+{
+	uint8_t empty[HAK_RECLAIM_ANSWER_BYTES], bytes[HAK_RECLAIM_ANSWER_BYTES];
+
+	hak_reclaim_encode_answer(&(struct hak_reclaim_answer){.version = 0}, empty);
+	hak_reclaim_encode_answer(&answer, bytes);
+	return changed_field(name, empty, bytes, sizeof bytes);
+}
+
+#define REQUEST_FIELD(field, value)                                                                \
+	request_field(#field, (struct hak_reclaim_request){.field = (value)})
+#define ANSWER_FIELD(field, value)                                                                 \
+	answer_field(#field, (struct hak_reclaim_answer){.field = (value)})
+
+static void a_reclaim_is_where_it_says(void **state)
+{
+	const struct field request[] = {
+		{"magic", 0, 8},
+		REQUEST_FIELD(version, UINT16_MAX),
+		REQUEST_FIELD(advice, UINT16_MAX),
+		REQUEST_FIELD(range_count, UINT32_MAX),
+		REQUEST_FIELD(number, UINT64_MAX),
+		REQUEST_FIELD(device_major, UINT32_MAX),
+		REQUEST_FIELD(device_minor, UINT32_MAX),
+		REQUEST_FIELD(inode, UINT64_MAX),
+		REQUEST_FIELD(region_base, UINT64_MAX),
+		REQUEST_FIELD(superslab_count, UINT32_MAX),
+		REQUEST_FIELD(reserved, UINT32_MAX),
+	};
+	const struct field answer[] = {
+		{"magic", 0, 8},
+		ANSWER_FIELD(version, UINT16_MAX),
+		ANSWER_FIELD(result, UINT16_MAX),
+		ANSWER_FIELD(dropped_count, UINT32_MAX),
+		ANSWER_FIELD(number, UINT64_MAX),
+		ANSWER_FIELD(advised_bytes, UINT64_MAX),
+		ANSWER_FIELD(released_bytes, UINT64_MAX),
+		ANSWER_FIELD(swapped_bytes, UINT64_MAX),
+		ANSWER_FIELD(wait_ns, UINT64_MAX),
+		ANSWER_FIELD(duration_ns, UINT64_MAX),
+		ANSWER_FIELD(error, UINT32_MAX),
+		ANSWER_FIELD(reserved, UINT32_MAX),
+	};
+
+	(void)state;
+	assert_int_equal(assert_table("### Request:", request, UNIT_COUNT(request)),
+			 HAK_RECLAIM_REQUEST_BYTES);
+	assert_int_equal(assert_table("### Answer", answer, UNIT_COUNT(answer)),
+			 HAK_RECLAIM_ANSWER_BYTES);
+}
+
 static void the_mailbox_is_where_it_says(void **state)
 {
 	const struct field fields[] = {
@@ -221,6 +300,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_hello_is_where_it_says),
 		cmocka_unit_test(the_hello_is_a_real_one),
+		cmocka_unit_test(a_reclaim_is_where_it_says),
 		cmocka_unit_test(the_mailbox_is_where_it_says),
 		cmocka_unit_test(telemetry_is_where_it_says),
 		cmocka_unit_test(a_superslab_is_where_it_says),

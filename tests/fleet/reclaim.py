@@ -1,0 +1,283 @@
+#!/usr/bin/python3
+"""usage: reclaim.py LIBRARY HAKD HOLDER FREER CASE
+
+Goal    hakd takes back what programs have marked as free while they are idle, stopped, frozen or at
+        work, and no byte of theirs is lost; whoever dies, on either side, harms nobody else.
+Method  a hakd of its own, started by root, so with an advisor of its own; programs with LIBRARY
+        preloaded that know the content of every block (freer.c). What went is told by the kernel
+        (smaps_rollup), beside what hakd says.
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import fleet
+
+MIB = 1 << 20
+SKIPPED = 77
+
+
+def memory(pid):
+    """Resident and marked bytes, as the kernel counts them."""
+    with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as rollup:
+        text = rollup.read()
+    return tuple(int(re.search(rf"^{name}:\s+(\d+) kB", text, re.M)[1]) << 10
+                 for name in ("Rss", "LazyFree"))
+
+
+class Reclaim(fleet.Fleet):
+    def __init__(self, library, hakd, folder):
+        self.log = f"{folder}/log"
+        with open(self.log, "wb") as log:
+            self.folder, self.library = folder, library
+            self.environment = dict(os.environ, LD_PRELOAD=library, HAK_SOCKET=f"{folder}/client")
+            self.hakd = subprocess.Popen([hakd, "--runtime-dir", folder], stderr=log)
+        self.wait_for("hakd has its advisor", self.is_ready)
+
+    def said(self):
+        with open(self.log, encoding="ascii") as log:
+            return log.read()
+
+    def status(self):
+        return json.loads(self.ask("/v1/status"))["remote_reclaim"]
+
+    def is_ready(self):
+        try:
+            return self.status()["state"] == "ready"
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+
+    def trim(self, pid, method):
+        control = fleet.Control(f"{self.folder}/control")
+        control.request("POST", f"/v1/clients/{pid}/trim", json.dumps({"method": method}))
+        answer = control.getresponse()
+        body = json.loads(answer.read())
+        control.close()
+        return answer.status, body
+
+    def of(self, pid):
+        time.sleep(0.12)  # numbers are refreshed ten times a second
+        return self.clients().get(pid)
+
+    def children(self, pid):
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as children:
+            return [int(word) for word in children.read().split()]
+
+    def keeper_and_worker(self):
+        keeper, = self.children(self.hakd.pid)
+        worker, = self.children(keeper)
+        return keeper, worker
+
+
+def finish(program):
+    """Lets it take everything again and look at it."""
+    program.stdin.write("on\n")
+    program.stdin.flush()
+    assert program.stdout.readline() == "whole\n", program.stdout.read()
+    program.stdin.close()
+    assert program.wait(60) == 0
+
+
+class Cases:
+    def __init__(self, fleet_, holder, freer):
+        self.fleet, self.holder, self.freer = fleet_, holder, freer
+
+    def start(self, *words):
+        program = self.fleet.run(self.freer, *map(str, words))
+        assert program.stdout.readline() == "ready\n"
+        return program
+
+    def release_of(self, program, seconds=8):
+        """Waits until what was marked is gone; what hakd says is what the kernel says. Some marks
+        that the kernel has libhak does not know of any more: of pages in slabs that are no more."""
+        resident, marked = memory(program.pid)
+        begin = time.monotonic()
+        self.fleet.wait_for("what was marked is gone",
+                            lambda: memory(program.pid)[1] <= marked / 20 + 4 * MIB, seconds)
+        took = time.monotonic() - begin
+        left, still = memory(program.pid)
+        print(f"{resident / MIB:.0f} MiB resident, {marked / MIB:.0f} marked; after {took:.1f} s "
+              f"{left / MIB:.0f} and {still / MIB:.1f}")
+        self.fleet.wait_for("hakd has heard",
+                            lambda: self.fleet.of(program.pid)["remote"]["ack"] > 0)
+        client = self.fleet.of(program.pid)
+        remote, lazyfree = client["remote"], client["metrics"]["lazyfree_bytes"]
+        assert resident - left >= marked * 0.95 - 4 * MIB
+        assert abs(remote["returned_bytes"] - (marked - still)) <= marked / 50 + MIB, remote
+        assert lazyfree <= marked / 50 + MIB, lazyfree
+        assert abs(remote["released_bytes"] - (resident - left)) <= marked / 20, remote
+        return took
+
+    def idle(self):
+        program = self.start("burst", 256, 100)
+        self.release_of(program)
+        assert "release method=remote trigger=idle" in self.fleet.said()
+        metrics = self.fleet.ask("/metrics")
+        assert 'hak_advice_bytes_total{advice="pageout",result="dropped"} 0\n' in metrics
+        family = 'hak_remote_released_bytes_total{group="fleet_freer"} '
+        released = re.search(re.escape(family) + r"(\d+)", metrics)
+        assert int(released[1]) > 128 * MIB
+        # A program that takes it all again is believed again.
+        finish(program)
+
+    def stopped(self):
+        """1 s until it counts as idle, 2 s to the tick at most: 2 s after that it has gone."""
+        program = self.start("burst", 256, 95)
+        os.kill(program.pid, signal.SIGSTOP)
+        assert self.release_of(program) <= 5
+        os.kill(program.pid, signal.SIGCONT)
+        finish(program)
+
+    def frozen(self):
+        folder = "/sys/fs/cgroup/freezer"
+        if not os.path.isdir(folder) or not os.access(folder, os.W_OK):
+            print("skipped: there is no freezer of cgroup version 1")
+            sys.exit(SKIPPED)
+        folder += f"/hak-reclaim-{os.getpid()}"
+        os.mkdir(folder)
+        program = self.start("burst", 256, 100)
+        try:
+            with open(f"{folder}/cgroup.procs", "w", encoding="ascii") as procs:
+                procs.write(str(program.pid))
+            self.freeze(folder, "FROZEN")
+            assert self.release_of(program) <= 5
+            self.freeze(folder, "THAWED")
+            finish(program)
+        finally:
+            self.freeze(folder, "THAWED")
+            program.kill()
+            program.wait()
+            time.sleep(0.1)
+            os.rmdir(folder)
+
+    def freeze(self, folder, state):
+        with open(f"{folder}/freezer.state", "w", encoding="ascii") as file:
+            file.write(state)
+
+        def is_so():
+            with open(f"{folder}/freezer.state", encoding="ascii") as file:
+                return file.read().strip() == state
+        self.fleet.wait_for(f"it is {state}", is_so)
+
+    def races(self):
+        """Two programs, 200 rounds each; advised as often as hakd can."""
+        programs = [self.start("race", 40, 200) for _ in range(2)]
+        asked = 0
+        while any(program.poll() is None for program in programs):
+            for program in programs:
+                asked += self.fleet.trim(program.pid, "remote")[0] == 202
+        for program in programs:
+            assert program.stdout.readline() == "whole\n", program.stdout.read()
+            assert program.wait() == 0
+        advised = self.fleet.status()["advised_bytes"]
+        print(f"400 rounds, {asked} releases asked for, {advised / MIB:.0f} MiB advised")
+        assert asked > 400 and advised > 1024 * MIB
+
+    def killed(self):
+        """The client dies while it is advised: hakd goes on with the next."""
+        for _ in range(10):
+            program = self.start("burst", 96, 100)
+            self.fleet.wait_for("it is listed", lambda: program.pid in self.fleet.clients())
+            assert self.fleet.trim(program.pid, "remote")[0] == 202
+            program.kill()
+            program.wait()
+        self.fleet.wait_for("nobody is left", lambda: not self.fleet.clients())
+        program = self.start("burst", 64, 100)
+        self.release_of(program)
+        finish(program)
+
+    def becomes_another(self):
+        """After an exec the pid is no client any more, and nothing of it is advised."""
+        program = self.fleet.run(self.holder, "exec", "/bin/cat")
+        fleet.lines_until_ready(program)
+        self.fleet.wait_for("it is listed", lambda: program.pid in self.fleet.clients(), 5)
+        fleet.go(program)
+        self.fleet.wait_for("it is another program",
+                            lambda: os.readlink(f"/proc/{program.pid}/exe") != self.holder)
+        assert self.fleet.trim(program.pid, "remote")[0] == 202
+        self.fleet.wait_for("it is listed no more",
+                            lambda: program.pid not in self.fleet.clients(), 5)
+        assert self.fleet.status()["advised_bytes"] == 0
+        program.kill()
+        program.wait()
+
+    def advisor_dies(self):
+        """One that is killed is followed by another; without its keeper, hakd does without."""
+        program = self.start("burst", 128, 100)
+        _, worker = self.fleet.keeper_and_worker()
+        os.kill(worker, signal.SIGKILL)
+        self.release_of(program, 12)
+        keeper, other = self.fleet.keeper_and_worker()
+        assert other != worker
+        assert "was ended by signal 9: there is another" in self.fleet.said()
+        finish(program)
+        for pid in (keeper, other):
+            os.kill(pid, signal.SIGKILL)
+        self.fleet.wait_for("hakd says so",
+                            lambda: self.fleet.status()["state"] == "unavailable")
+        assert "Remote reclaim is not available: the advisor has ended." in self.fleet.said()
+        program = self.start("burst", 64, 100)
+        self.fleet.wait_for("it is listed", lambda: program.pid in self.fleet.clients())
+        assert self.fleet.trim(program.pid, "remote")[0] == 503
+        status, answer = self.fleet.trim(program.pid, "auto")
+        assert status == 202 and answer["trim_request"] == 1 and answer["remote_request"] == 0
+        finish(program)
+        assert not os.path.exists(f"/proc/{keeper}"), "a zombie"
+
+    def full_queue(self):
+        """An advisor that stands still: so many wait, the next is told, hakd answers all along."""
+        count = 260
+        _, worker = self.fleet.keeper_and_worker()
+        first = self.start("burst", 64, 100)
+        os.kill(worker, signal.SIGSTOP)
+        programs = [self.fleet.run(self.holder, "small") for _ in range(count)]
+        try:
+            for program in programs:
+                fleet.lines_until_ready(program)
+            self.fleet.wait_for("all are listed",
+                                lambda: len(self.fleet.clients()) == count + 1, 30)
+            assert self.fleet.trim(first.pid, "remote")[0] == 202
+            begin = time.monotonic()
+            answers = [self.fleet.trim(program.pid, "remote")[0] for program in programs]
+            assert time.monotonic() - begin < 5
+            print(f"{answers.count(202)} of {count} wait")
+            assert set(answers) == {202, 503} and answers.count(202) <= 255
+            self.fleet.wait_for("hakd gives up", lambda: not self.fleet.is_ready(), 20)
+            assert "the advisor does not answer" in self.fleet.said()
+            os.kill(worker, signal.SIGCONT)
+            self.fleet.wait_for("and finds it again", self.fleet.is_ready, 10)
+            assert self.fleet.trim(programs[0].pid, "remote")[0] == 202
+            finish(first)
+        finally:
+            os.kill(worker, signal.SIGCONT)
+            for program in programs:
+                program.kill()
+            for program in programs:
+                program.wait()
+
+
+def main(library, hakd, holder, freer, case):
+    if os.geteuid() != 0:
+        print("skipped: needs root")
+        sys.exit(SKIPPED)
+    with tempfile.TemporaryDirectory(prefix="hak-reclaim-") as folder:
+        daemon = Reclaim(library, hakd, folder)
+        try:
+            getattr(Cases(daemon, holder, freer), case)()
+            daemon.end()
+        except BaseException:
+            print(daemon.said())
+            raise
+        finally:
+            daemon.hakd.kill()
+            daemon.hakd.wait()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
