@@ -39,7 +39,7 @@ struct daemon {
 	size_t event_count;
 	char *made[3]; /* paths of the sockets that were made here */
 	size_t made_count;
-	char status[128]; /* as the service manager knows it */
+	char status[192]; /* as the service manager knows it */
 };
 
 /* 0, or a negative errno that has been said. */

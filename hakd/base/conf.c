@@ -75,11 +75,22 @@ void conf_warn(struct conf_report *report, const char *file, unsigned line, cons
 	report->warning_count++;
 }
 
+/* Where a line's words begin: inih passes over a byte order mark at the begin of a file. */
+static const char *words_of(const struct reading *reading)
+{
+	static const char mark[] = "\xEF\xBB\xBF";
+	const char *line = reading->line;
+
+	if (reading->line_number == 1 && strncmp(line, mark, sizeof mark - 1) == 0)
+		line += sizeof mark - 1;
+	return line + strspn(line, " \t");
+}
+
 /* A line is judged before inih has it, which would cut what is too long in silence: a line and the
  * name of a section. */
 static bool judge_line(struct reading *reading, size_t count)
 {
-	const char *line = reading->line + strspn(reading->line, " \t");
+	const char *line = words_of(reading);
 	const char *end = line[0] == '[' ? strchr(line, ']') : NULL;
 
 	if (strlen(reading->line) != count) {
