@@ -1,4 +1,4 @@
-/* arguments.h - what hak-status and hakctl take from their command lines, and what they end with.
+/* arguments.h - what the commands take from their command lines, and what they end with.
  *
  * Errors are told on stderr here, in one sentence with the program's name; the caller only ends.
  * One thread. Nothing is kept: texts belong to argv or the environment.
@@ -21,6 +21,10 @@ enum exit_code {
 	EXIT_CODE_NO_PROCESS = 4,
 	EXIT_CODE_NO_PERMISSION = 5,
 	EXIT_CODE_TIMED_OUT = 6,
+	/* hak-run's, as those of env(1): 1 to 124 are its command's own */
+	EXIT_CODE_CANNOT_PRELOAD = 125,
+	EXIT_CODE_CANNOT_RUN = 126,
+	EXIT_CODE_NOT_FOUND = 127,
 };
 
 #define ARGUMENTS_TEXT_OF(number) #number

@@ -11,7 +11,8 @@ import hosts
 
 def pytest_addoption(parser):
     parser.addoption("--programs", type=pathlib.Path, required=True,
-                     help="the folder of hak-status and hakctl")
+                     help="the folder of hak-status, hakctl and hak-run")
+    parser.addoption("--library", type=pathlib.Path, help="libhak.so as it was built")
     parser.addoption("--hakd", type=pathlib.Path, help="the daemon")
 
 
