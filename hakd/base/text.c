@@ -1,11 +1,14 @@
 #include "base/text.h"
 
 #include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 void text_deinit(struct text *text)
 {
@@ -155,4 +158,21 @@ void text_format_time(char to[TEXT_TIME_BYTES], time_t when)
 	if (gmtime_r(&when, &parts) == NULL ||
 	    strftime(to, TEXT_TIME_BYTES, "%Y-%m-%dT%H:%M:%SZ", &parts) == 0)
 		to[0] = '\0';
+}
+
+ssize_t text_read_file(const char *path, char *to, size_t size)
+{
+	ssize_t count;
+	int fd;
+
+	to[0] = '\0';
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	count = read(fd, to, size - 1);
+	if (count < 0)
+		count = -errno;
+	close(fd);
+	to[count < 0 ? 0 : count] = '\0';
+	return count;
 }

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include <time.h>
 
 #define TEXT_BYTES_MAX ((size_t)64 << 20)
@@ -45,5 +46,9 @@ void text_format_bytes(char to[TEXT_SIZE_BYTES], uint64_t bytes);
 /* RFC 3339 in UTC: "2026-11-23T03:00:01Z". */
 #define TEXT_TIME_BYTES 32
 void text_format_time(char to[TEXT_TIME_BYTES], time_t when);
+
+/* Reads the first size - 1 bytes of a small file, such as those of /proc, as a string, which is
+ * empty where it fails. Their number, or a negative errno. */
+ssize_t text_read_file(const char *path, char *to, size_t size);
 
 #endif

@@ -19,19 +19,9 @@
 static ssize_t read_proc(pid_t pid, const char *name, char *to, size_t size)
 {
 	char path[64];
-	ssize_t count;
-	int fd;
 
 	snprintf(path, sizeof path, "/proc/%d/%s", pid, name);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	count = read(fd, to, size - 1);
-	if (count < 0)
-		count = -errno;
-	close(fd);
-	to[count < 0 ? 0 : count] = '\0';
-	return count;
+	return text_read_file(path, to, size);
 }
 
 int process_start_ticks(pid_t pid, uint64_t *start_ticks)

@@ -1,5 +1,7 @@
 #include "govern/cgroup.h"
 
+#include "base/text.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -13,20 +15,9 @@
 ssize_t cgroup_read_file(const char *folder, const char *name, char *to, size_t size)
 {
 	char path[CGROUP_PATH_BYTES + 64];
-	ssize_t count;
-	int fd;
 
-	to[0] = '\0';
 	snprintf(path, sizeof path, "%s/%s", folder, name);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	count = read(fd, to, size - 1);
-	if (count < 0)
-		count = -errno;
-	close(fd);
-	to[count < 0 ? 0 : count] = '\0';
-	return count;
+	return text_read_file(path, to, size);
 }
 
 /* Whether a list such as "rw,memory" has the word. */

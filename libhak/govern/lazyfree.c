@@ -3,7 +3,6 @@
 #include "base/os.h"
 #include "base/settings.h"
 #include "govern/purge.h"
-#include "heap/depot.h"
 #include "heap/hole.h"
 #include "heap/huge_cache.h"
 #include "heap/pool.h"
@@ -177,24 +176,15 @@ static void ease(uint64_t now_ns)
 	atomic_store_explicit(&limit_units, limit, memory_order_relaxed);
 }
 
-/* What is only kept at hand holds on to pages and slabs that are free but for that: a few blocks
- * each. Mappings that were cached already at the last look go as well. */
-static void let_go(uint64_t now_ns)
-{
-	hak_pool_note_away(true);
-	hak_thread_shed();
-	hak_depot_drain();
-	hak_pool_note_away(false);
-	(void)hak_huge_cache_purge(pass.stamped_ns);
-	hak_huge_cache_stamp(now_ns);
-	pass.stamped_ns = now_ns;
-}
-
 static void begin_holes(uint64_t now_ns)
 {
 	struct hak_tally_sums sums;
 
-	let_go(now_ns);
+	/* What is kept at hand holds on to pages and slabs that are free but for that: a few blocks
+	 * each. Of mappings those go that were cached already at the last look. */
+	(void)hak_purge_let_go(pass.stamped_ns);
+	hak_huge_cache_stamp(now_ns);
+	pass.stamped_ns = now_ns;
 	(void)hak_thread_tally(&sums);
 	uint64_t used = hak_tally_taken_bytes(&sums) +
 			(hak_tally_not_negative(sums.run_units) << HAK_UNIT_SHIFT);

@@ -122,19 +122,17 @@ static void release(struct hak_purge_trim *trim, size_t bytes)
 	trim->released_bytes += bytes;
 }
 
-/* What is free but kept at hand: cached mappings, magazines, depots. */
-static void let_go(struct hak_purge_trim *trim)
+size_t hak_purge_let_go(uint64_t before_ns)
 {
-	size_t bytes = hak_huge_cache_purge(UINT64_MAX);
+	size_t bytes = hak_huge_cache_purge(before_ns);
 
 	note_returned(bytes);
-	release(trim, bytes);
 	/* On their way from depots to slabs blocks are out of reach. */
 	hak_pool_note_away(true);
 	hak_thread_shed();
 	hak_depot_drain();
 	hak_pool_note_away(false);
-	trim->is_begun = true;
+	return bytes;
 }
 
 static bool is_satisfied(const struct hak_purge_trim *trim)
@@ -172,8 +170,10 @@ static bool trim_holes(struct hak_purge_trim *trim)
 
 bool hak_purge_trim(struct hak_purge_trim *trim)
 {
-	if (trim->level == HAK_PURGE_ALL && !trim->is_begun)
-		let_go(trim);
+	if (trim->level == HAK_PURGE_ALL && !trim->is_begun) {
+		release(trim, hak_purge_let_go(UINT64_MAX));
+		trim->is_begun = true;
+	}
 	/* Free units first: they are the most for a system call. */
 	bool more = !is_satisfied(trim) && (trim_units(trim) || trim_holes(trim)) &&
 		    !is_satisfied(trim);

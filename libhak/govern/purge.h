@@ -34,6 +34,11 @@ struct hak_purge_trim {
  * makes the whole claim count as memory still, and the result 0. */
 size_t hak_purge_claim(const struct hak_pool_claim *claim, enum hak_pool_outcome outcome);
 
+/* What is free but kept at hand: cached mappings, as far as they have been so since before_ns or
+ * longer (UINT64_MAX: all), go back, and magazines and depots are emptied into the slabs. Returns
+ * bytes of mappings. */
+size_t hak_purge_let_go(uint64_t before_ns);
+
 /* One step. True: there is more to do. The caller sees that no two threads are in one trim. */
 bool hak_purge_trim(struct hak_purge_trim *trim);
 
