@@ -282,6 +282,39 @@ static bool go_on(struct effects *effects, uint64_t now_ns)
 	return false;
 }
 
+/* When the first of those who are busy now and have marked memory will have been idle for long
+ * enough, before the next tick is there; 0: nobody. */
+static uint64_t decay_due_ms(const struct effects *effects, uint64_t now_ns)
+{
+	const struct client *client;
+	uint64_t soonest_ns = GOVERNOR_IDLE_NS;
+	bool found = false;
+
+	if (effects->remote.release == NULL || effects->remote.decays)
+		return 0;
+	for (client = effects->table->by_pid; client != NULL; client = client->hh.next) {
+		uint64_t idle = idle_ns(client, now_ns);
+
+		if (client->counted[HAK_METRIC_lazyfree_bytes] < GOVERNOR_STEP_BYTES_MIN ||
+		    idle >= GOVERNOR_IDLE_NS)
+			continue;
+		found = true;
+		if (GOVERNOR_IDLE_NS - idle < soonest_ns)
+			soonest_ns = GOVERNOR_IDLE_NS - idle;
+	}
+	return found ? soonest_ns / 1000000 + 1 : 0;
+}
+
+/* The timer may come some milliseconds before its time, as libevent's clock is a coarse one: then it
+ * is asked for once more. */
+static void wait_for_idle(struct effects *effects, uint64_t now_ns)
+{
+	uint64_t due_ms = decay_due_ms(effects, now_ns);
+
+	if (effects->plan_count == 0 && !effects->step.is_active && due_ms != 0)
+		arm(effects->timer, due_ms);
+}
+
 static void on_timer(int fd, short what, void *context)
 {
 	struct effects *effects = context;
@@ -295,10 +328,12 @@ static void on_timer(int fd, short what, void *context)
 	}
 	if (effects_is_paused(effects, now_ns))
 		effects->plan_next = effects->plan_count;
-	if (go_on(effects, now_ns))
+	if (go_on(effects, now_ns)) {
 		arm(effects->timer, effects->step.is_active ? NAP_MS : 0);
-	else
+	} else {
 		begin_round(effects, now_ns);
+		wait_for_idle(effects, now_ns);
+	}
 }
 
 /* Thresholds of version 1 may be crossed a thousand times a second. */
@@ -391,29 +426,6 @@ static void place_clients(struct effects *effects, uint64_t now_ns)
 	pressure_sweep(pressure);
 }
 
-/* When the first of those who are busy now and have marked memory will have been idle for long
- * enough, before the next tick is there; 0: nobody. */
-static uint64_t decay_due_ms(const struct effects *effects, uint64_t now_ns)
-{
-	const struct client *client;
-	uint64_t soonest_ns = GOVERNOR_IDLE_NS;
-	bool found = false;
-
-	if (effects->remote.release == NULL || effects->remote.decays)
-		return 0;
-	for (client = effects->table->by_pid; client != NULL; client = client->hh.next) {
-		uint64_t idle = idle_ns(client, now_ns);
-
-		if (client->counted[HAK_METRIC_lazyfree_bytes] < GOVERNOR_STEP_BYTES_MIN ||
-		    idle >= GOVERNOR_IDLE_NS)
-			continue;
-		found = true;
-		if (GOVERNOR_IDLE_NS - idle < soonest_ns)
-			soonest_ns = GOVERNOR_IDLE_NS - idle;
-	}
-	return found ? soonest_ns / 1000000 + 1 : 0;
-}
-
 /* What is resident may be of any age here: it only keeps the small out. */
 static void trade(struct effects *effects, uint64_t now_ns)
 {
@@ -446,15 +458,11 @@ static void trade(struct effects *effects, uint64_t now_ns)
 
 void effects_tick(struct effects *effects, uint64_t now_ns)
 {
-	uint64_t due_ms;
-
 	place_clients(effects, now_ns);
 	pressure_tick(&effects->pressure, now_ns);
 	trade(effects, now_ns);
 	begin_round(effects, now_ns);
-	due_ms = decay_due_ms(effects, now_ns);
-	if (effects->plan_count == 0 && !effects->step.is_active && due_ms != 0)
-		arm(effects->timer, due_ms);
+	wait_for_idle(effects, now_ns);
 }
 
 void effects_pause(struct effects *effects, uint64_t duration_ns, uint64_t now_ns)

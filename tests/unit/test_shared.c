@@ -22,6 +22,7 @@
 #include <hak/hak.h>
 #include <pthread.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #define MIB ((size_t)1 << 20)
 #define BLOCKS 49152
@@ -243,6 +244,7 @@ static void *attach_anew(void *context)
 	while (!atomic_load(&is_over)) {
 		hak_pool_publish(NULL);
 		hak_pool_publish(page);
+		usleep(5000); /* the others are to come by as well, on one processor too */
 	}
 	return NULL;
 }
