@@ -244,6 +244,7 @@ static void on_tick(evutil_socket_t fd, short what, void *context)
 	join(daemon);
 	effects_tick(&daemon->effects, clock_now_ns());
 	advisor_tick(&daemon->advisor, clock_now_ns());
+	store_save(&daemon->store);
 	notify_status(daemon, "");
 }
 
@@ -356,12 +357,32 @@ static int init_advisor(struct daemon *daemon, const struct daemon_options *opti
 	return error;
 }
 
+/* What somebody has been told, a counter or that a budget is set, is true after a kill as well. */
+static void on_answering(void *store)
+{
+	store_save(store);
+}
+
+static void restore(struct daemon *daemon, const struct daemon_options *options)
+{
+	const struct store_parts parts = {
+		.table = &daemon->table,
+		.effects = &daemon->effects,
+		.advisor = &daemon->advisor,
+	};
+
+	store_restore(&daemon->store, &parts, options->runtime_dir);
+	daemon->http.answering = daemon->metrics_http.answering = on_answering;
+	daemon->http.answering_context = daemon->metrics_http.answering_context = &daemon->store;
+}
+
 int daemon_init(struct daemon *daemon, const struct daemon_options *options)
 {
 	bool served[SOCKET_KINDS] = {false};
 	int error;
 
 	*daemon = (struct daemon){.listener = {.fd = -1}, .table = {.departures = -1}};
+	store_init(&daemon->store);
 	daemon->control = (struct control){.table = &daemon->table,
 					   .effects = &daemon->effects,
 					   .reload = &daemon->reload,
@@ -384,8 +405,10 @@ int daemon_init(struct daemon *daemon, const struct daemon_options *options)
 		error = add_events(daemon);
 	if (error == 0)
 		error = init_advisor(daemon, options);
-	if (error == 0)
+	if (error == 0) {
 		join(daemon);
+		restore(daemon, options);
+	}
 	if (error != 0)
 		daemon_deinit(daemon);
 	return error;
@@ -399,6 +422,7 @@ void daemon_deinit(struct daemon *daemon)
 		unlink(daemon->made[daemon->made_count]);
 		free(daemon->made[daemon->made_count]);
 	}
+	store_deinit(&daemon->store);
 	while (daemon->event_count > 0)
 		event_free(daemon->events[--daemon->event_count]);
 	listener_deinit(&daemon->listener);

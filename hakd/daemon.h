@@ -12,6 +12,7 @@
 #include "serve/control.h"
 #include "serve/http.h"
 #include "serve/listener.h"
+#include "store.h"
 
 #define DAEMON_TICK_SECONDS 2
 
@@ -33,6 +34,7 @@ struct daemon {
 	struct advisor advisor;
 	struct control control;
 	struct listener listener;
+	struct store store;
 	struct http http;	  /* control */
 	struct http metrics_http; /* metrics */
 	struct event *events[6];  /* signals, departures, tick, watchdog */

@@ -84,24 +84,45 @@ static void put_wishes(struct hak_mailbox *mailbox, const struct client_wishes *
 		mailbox->flags |= HAK_MAILBOX_FAIL;
 }
 
-/* A page that an earlier daemon has written goes on where that one ended: a number that the client
- * has seen must not come back with another meaning. Of a new page all words are 0. */
-int client_open(struct client *client, const struct client_wishes *wishes)
+static int read_mailbox(const struct client *client, struct hak_mailbox *mailbox)
 {
 	uint8_t bytes[HAK_MAILBOX_BYTES];
-	struct hak_mailbox found;
 	ssize_t count = pread(client->memfd, bytes, sizeof bytes, HAK_PAGE_MAILBOX);
 
 	if (count != (ssize_t)sizeof bytes)
 		return count < 0 ? -errno : -EIO;
-	hak_mailbox_decode(bytes, &found);
+	hak_mailbox_decode(bytes, mailbox);
+	return 0;
+}
+
+/* A page that an earlier daemon has written goes on where that one ended: a number that the client
+ * has seen must not come back with another meaning. Of a new page all words are 0. */
+int client_open(struct client *client, const struct client_wishes *wishes)
+{
+	struct hak_mailbox found;
+	int error = read_mailbox(client, &found);
+
+	if (error != 0)
+		return error;
 	client->mailbox = (struct hak_mailbox){
 		.sequence = found.sequence,
 		.daemon_seen = found.daemon_seen + 1,
 		.epoch = found.epoch + 1,
 		.trim_request = found.trim_request,
+		.trim_target_bytes = found.trim_target_bytes,
 	};
 	put_wishes(&client->mailbox, wishes);
+	return write_mailbox(client);
+}
+
+int client_resume(struct client *client)
+{
+	int error = read_mailbox(client, &client->mailbox);
+
+	if (error != 0 || client->mailbox.sequence % 2 == 0)
+		return error;
+	/* The last daemon was killed while it wrote this. */
+	client->mailbox.epoch++;
 	return write_mailbox(client);
 }
 

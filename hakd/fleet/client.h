@@ -114,6 +114,10 @@ void client_read_memory(struct client *client, uint64_t now_ns);
  * or a negative errno. */
 int client_open(struct client *client, const struct client_wishes *wishes);
 
+/* Takes over the mailbox as the last daemon has left it, in place of client_open: what it says
+ * holds until other wishes are written. 0 or a negative errno. */
+int client_resume(struct client *client);
+
 /* Writes the wishes where they are others than before. 0 or a negative errno. */
 int client_wish(struct client *client, const struct client_wishes *wishes);
 

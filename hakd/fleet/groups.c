@@ -42,7 +42,7 @@ struct group *groups_find(struct groups *groups, const char *name)
 	return group;
 }
 
-struct group *groups_join(struct groups *groups, const char *name)
+static struct group *find_or_make(struct groups *groups, const char *name)
 {
 	struct group *group = groups_find(groups, name);
 
@@ -59,7 +59,24 @@ struct group *groups_join(struct groups *groups, const char *name)
 		HASH_ADD_STR(groups->by_name, name, group);
 		groups->count++;
 	}
-	group->process_count++;
+	return group;
+}
+
+struct group *groups_join(struct groups *groups, const char *name)
+{
+	struct group *group = find_or_make(groups, name);
+
+	if (group != NULL)
+		group->process_count++;
+	return group;
+}
+
+struct group *groups_restore(struct groups *groups, const char *name, uint64_t now_ns)
+{
+	struct group *group = find_or_make(groups, name);
+
+	if (group != NULL && group->process_count == 0)
+		group->empty_since_ns = now_ns;
 	return group;
 }
 
@@ -68,6 +85,14 @@ void group_fold(struct group *group, const uint64_t counted[HAK_METRIC_COUNT])
 	for (enum hak_metric i = 0; i < HAK_METRIC_COUNT; i++)
 		if (group_metric_is_counter(i))
 			group->departed[i] = group_add(group->departed[i], counted[i]);
+}
+
+void group_unfold(struct group *group, const uint64_t counted[HAK_METRIC_COUNT])
+{
+	for (enum hak_metric i = 0; i < HAK_METRIC_COUNT; i++)
+		if (group_metric_is_counter(i))
+			group->departed[i] -= counted[i] < group->departed[i] ? counted[i]
+									      : group->departed[i];
 }
 
 void group_leave(struct group *group, const uint64_t counted[HAK_METRIC_COUNT], uint64_t now_ns)

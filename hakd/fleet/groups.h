@@ -63,6 +63,9 @@ void groups_deinit(struct groups *groups);
 /* The group of that name, or "other", with one member more. NULL: no memory. */
 struct group *groups_join(struct groups *groups, const char *name);
 
+/* The same without a member, where an earlier hakd had it; empty from now on. */
+struct group *groups_restore(struct groups *groups, const char *name, uint64_t now_ns);
+
 /* NULL: there is none of that name. */
 struct group *groups_find(struct groups *groups, const char *name);
 
@@ -71,6 +74,9 @@ void group_leave(struct group *group, const uint64_t counted[HAK_METRIC_COUNT], 
 
 /* Only its counters: the process stays, with a heap that begins anew. */
 void group_fold(struct group *group, const uint64_t counted[HAK_METRIC_COUNT]);
+
+/* Takes back what was folded, or a part of it: a process's heap goes on after all. */
+void group_unfold(struct group *group, const uint64_t counted[HAK_METRIC_COUNT]);
 
 /* Drops groups that have been empty for long. */
 void groups_expire(struct groups *groups, uint64_t now_ns);

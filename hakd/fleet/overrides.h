@@ -1,7 +1,8 @@
-/* overrides.h - budgets that were set while hakd runs, from the command line.
+/* overrides.h - budgets that were set from the command line.
  *
  * They go before what hakd.conf says, of a group or of one process, until they are cleared, until
- * their time is up, or until hakd ends. There are OVERRIDES_MAX of them at most. One thread.
+ * their time is up, or until the machine starts anew. There are OVERRIDES_MAX of them at most. One
+ * thread.
  */
 #ifndef HAKD_FLEET_OVERRIDES_H
 #define HAKD_FLEET_OVERRIDES_H

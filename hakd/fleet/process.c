@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -44,6 +45,20 @@ int process_start_ticks(pid_t pid, uint64_t *start_ticks)
 		return -EIO;
 	*start_ticks = strtoull(at + 1, NULL, 10);
 	return 0;
+}
+
+/* /proc is asked after the pidfd is there: the pid is still that process's then. */
+int process_open(pid_t pid, uint64_t start_ticks)
+{
+	int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	uint64_t seen_ticks;
+
+	if (pidfd < 0)
+		return -errno;
+	if (process_start_ticks(pid, &seen_ticks) == 0 && seen_ticks == start_ticks)
+		return pidfd;
+	close(pidfd);
+	return -ESRCH;
 }
 
 static bool ends_in(const char *string, size_t length, const char *end)

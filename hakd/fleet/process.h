@@ -30,6 +30,9 @@ struct process_memory {
 /* 0 or a negative errno. */
 int process_start_ticks(pid_t pid, uint64_t *start_ticks);
 
+/* A pidfd of the process that began then, or a negative errno: -ESRCH where it has ended. */
+int process_open(pid_t pid, uint64_t start_ticks);
+
 /* False: there is no such process. */
 bool process_identify(pid_t pid, struct process_identity *identity);
 

@@ -187,28 +187,35 @@ static bool make_room(struct rows *rows)
 	return true;
 }
 
+bool rows_remember(struct rows *rows, const struct rows_memo *memo)
+{
+	size_t at = find_memo(rows, memo->superslab);
+	bool is_known = at < rows->memo_count && rows->memos[at].superslab == memo->superslab;
+
+	if (is_known) {
+		rows->returned_bytes -= rows->memos[at].bytes;
+	} else if (make_room(rows)) {
+		memmove(rows->memos + at + 1, rows->memos + at,
+			(rows->memo_count - at) * sizeof *rows->memos);
+		rows->memo_count++;
+		memo_total++;
+	} else {
+		return false;
+	}
+	rows->memos[at] = *memo;
+	rows->returned_bytes += memo->bytes;
+	return true;
+}
+
 bool rows_note(struct rows *rows, const struct rows_batch *batch, bool all)
 {
 	for (size_t i = 0; i < batch->memo_count; i++) {
 		struct rows_memo memo = batch->memos[i];
-		size_t at = find_memo(rows, memo.superslab);
-		bool is_known = at < rows->memo_count &&
-				rows->memos[at].superslab == memo.superslab;
 
 		if (!all)
 			memo.bytes = 0;
-		if (is_known) {
-			rows->returned_bytes -= rows->memos[at].bytes;
-		} else if (make_room(rows)) {
-			memmove(rows->memos + at + 1, rows->memos + at,
-				(rows->memo_count - at) * sizeof *rows->memos);
-			rows->memo_count++;
-			memo_total++;
-		} else {
+		if (!rows_remember(rows, &memo))
 			return false;
-		}
-		rows->memos[at] = memo;
-		rows->returned_bytes += memo.bytes;
 	}
 	return true;
 }

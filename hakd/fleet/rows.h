@@ -55,6 +55,9 @@ bool rows_collect(const struct rows *rows, uint32_t *next, struct rows_batch *ba
 /* Remembers that a batch was advised; `all` of it, or not. False: there is no room to. */
 bool rows_note(struct rows *rows, const struct rows_batch *batch, bool all);
 
+/* Remembers one row, in place of what was remembered of it. False: there is no room to. */
+bool rows_remember(struct rows *rows, const struct rows_memo *memo);
+
 /* Forgets what the client has touched since. */
 void rows_review(struct rows *rows);
 

@@ -44,6 +44,7 @@ int table_init(struct table *table)
 	*table = (struct table){.departures = -1,
 				.allot = {.default_soft_bytes = ALLOT_NO_DEFAULT}};
 	TAILQ_INIT(&table->queue);
+	pasts_init(&table->pasts);
 	table->clients_max = raise_descriptors();
 	table->departures = epoll_create1(EPOLL_CLOEXEC);
 	if (table->departures < 0) {
@@ -90,6 +91,7 @@ void table_deinit(struct table *table)
 		free(account);
 	}
 	groups_deinit(&table->groups);
+	pasts_deinit(&table->pasts);
 	if (table->departures >= 0)
 		close(table->departures);
 	table->departures = -1;
@@ -192,19 +194,6 @@ static bool has_ended(int pidfd)
 	return poll(&ended, 1, 0) != 0;
 }
 
-/* The same page again (the client had lost sight of us): what it has counted is not counted twice,
- * so it begins where it was. Another page is another heap, and what the old one counted stays. */
-static void replace(struct table *table, struct client *old, struct client *client, uint64_t now_ns)
-{
-	if (old->device == client->device && old->inode == client->inode) {
-		memcpy(client->counted, old->counted, sizeof client->counted);
-		client->telemetry = old->telemetry;
-		client->history = old->history;
-		memset(old->counted, 0, sizeof old->counted);
-	}
-	table_drop(table, old, now_ns);
-}
-
 static bool watch(struct table *table, struct client *client)
 {
 	struct epoll_event event = {.events = EPOLLIN, .data.ptr = client};
@@ -277,12 +266,30 @@ static enum registration admit(struct table *table, const struct client_papers *
 	return registration;
 }
 
+/* Whether it was a client before. Where it still is one that leaves; of the same page (the client
+ * had lost sight of us) the last good copy stays. */
+static bool find_past(struct table *table, struct client *client, struct past *past,
+		      uint64_t now_ns)
+{
+	struct client *old = table_find(table, client->pid);
+
+	if (old == NULL)
+		return pasts_take(&table->pasts, client->pid, client->identity.start_ticks, past);
+	past_of(old, past);
+	if (past_has_page(past, client))
+		client->telemetry = old->telemetry;
+	table_drop(table, old, now_ns);
+	return true;
+}
+
 enum registration table_register(struct table *table, const struct client_papers *papers,
 				 uint64_t now_ns, const char **why)
 {
 	struct process_identity identity;
 	enum registration registration;
-	struct client *client = NULL, *old;
+	struct client *client = NULL;
+	struct past past;
+	bool has_past;
 
 	/* The order matters: while the process had not ended after /proc was read, the pid was its
 	 * own. One that has ended is a client no more, and did nothing wrong. */
@@ -296,12 +303,75 @@ enum registration table_register(struct table *table, const struct client_papers
 		close(papers->pidfd);
 		return registration;
 	}
-	old = table_find(table, client->pid);
-	if (old != NULL)
-		replace(table, old, client, now_ns);
+	has_past = find_past(table, client, &past, now_ns);
 	enter(table, client);
 	refresh(table, client, now_ns);
+	if (has_past) {
+		past_give(&past, client);
+		group_unfold(client->group, past.counted);
+	}
 	return REGISTRATION_ACCEPTED;
+}
+
+/* As it was, up to its group, whatever /proc and policy say by now; NULL: it is no client any more.
+ * The caller still has the descriptors then. */
+static struct client *resume(struct table *table, const struct client_papers *papers,
+			     const struct past *past, uint64_t now_ns)
+{
+	struct account *account = find_account(table, papers->uid, now_ns);
+	struct client *client;
+
+	if (account == NULL || client_new(papers, &past->identity, &client) != 0)
+		return NULL;
+	client->account = account;
+	allot_match(&table->allot, client, account->user);
+	client->group = groups_join(&table->groups, past->group);
+	if (client->group != NULL && client_maps_page(client, now_ns) &&
+	    client_resume(client) == 0 && watch(table, client))
+		return client;
+	if (client->group != NULL)
+		group_leave(client->group, client->counted, now_ns);
+	free(client);
+	return NULL;
+}
+
+struct client *table_resume(struct table *table, const struct past *past, int memfd,
+			    uint64_t now_ns)
+{
+	const struct client_papers papers = {
+		.hello = past->hello,
+		.pid = past->pid,
+		.uid = past->uid,
+		.pidfd = process_open(past->pid, past->identity.start_ticks),
+		.memfd = memfd,
+	};
+	struct past given = *past;
+	struct client *client = NULL;
+
+	if (papers.pidfd >= 0 && table->client_count < table->clients_max &&
+	    table_find(table, past->pid) == NULL &&
+	    client_refuse_page(memfd, past->hello.superslab_count) == NULL)
+		client = resume(table, &papers, past, now_ns);
+	if (client == NULL) {
+		close(memfd);
+		if (papers.pidfd >= 0)
+			close(papers.pidfd);
+		return NULL;
+	}
+	client->registered_ns = past->registered_ns;
+	enter(table, client);
+	refresh(table, client, now_ns);
+	past_give(&given, client);
+	return client;
+}
+
+void table_expect(struct table *table, const struct past *past, uint64_t now_ns)
+{
+	struct group *group = groups_restore(&table->groups, past->group, now_ns);
+
+	if (group != NULL)
+		group_fold(group, past->counted);
+	pasts_add(&table->pasts, past, now_ns);
 }
 
 struct client *table_find(struct table *table, pid_t pid)
@@ -395,6 +465,7 @@ void table_tick(struct table *table, uint64_t now_ns)
 		table_refresh(table, now_ns);
 	allot_deal(&table->allot, table->by_pid, &table->groups, now_ns);
 	groups_expire(&table->groups, now_ns);
+	pasts_expire(&table->pasts, now_ns);
 	forget_accounts(table, now_ns);
 }
 

@@ -1,8 +1,9 @@
 /* table.h - all clients, what their users are allowed, and the groups that they are in.
  *
- * A client comes by table_register and goes when its process ends (table_reap), when its process
- * has another address space (exec), when its page cannot be written, or when the same pid registers
- * again. Whoever goes leaves its counters to its group.
+ * A client comes by table_register, or by table_resume after hakd was started anew, and goes when
+ * its process ends (table_reap), when its process has another address space (exec), when its page
+ * cannot be written, or when the same pid registers again. Whoever goes leaves its counters to its
+ * group.
  *
  * Limits, beyond which a registration is refused and counted as such:
  *   clients                    TABLE_CLIENTS_MAX, or what RLIMIT_NOFILE has room for
@@ -18,6 +19,7 @@
 #define HAKD_FLEET_TABLE_H
 
 #include "fleet/allot.h"
+#include "fleet/past.h"
 
 #define TABLE_CLIENTS_MAX 16384
 #define TABLE_REFRESH_NS (CLOCK_SECOND_NS / 10)
@@ -53,6 +55,7 @@ struct table {
 	struct client_queue queue; /* the longest unchecked first */
 	struct account *accounts;
 	struct groups groups;
+	struct pasts pasts; /* of clients that are to register again */
 	size_t client_count;
 	size_t clients_max;
 	int departures; /* an epoll descriptor: readable when a client has ended */
@@ -77,6 +80,14 @@ bool table_admit(struct table *table, uid_t uid, uint64_t now_ns);
 enum registration table_register(struct table *table, const struct client_papers *papers,
 				 uint64_t now_ns, const char **why);
 void table_count(struct table *table, enum registration registration);
+
+/* A client that the last hakd had, with its page: it does not notice. Takes memfd in any case.
+ * NULL: the process has ended, or is another program by now, or there is no room for it. */
+struct client *table_resume(struct table *table, const struct past *past, int memfd,
+			    uint64_t now_ns);
+
+/* A client that the last hakd had, without its page: it goes on when it registers. */
+void table_expect(struct table *table, const struct past *past, uint64_t now_ns);
 
 struct client *table_find(struct table *table, pid_t pid);
 

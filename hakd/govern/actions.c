@@ -87,7 +87,7 @@ void actions_note(struct actions *actions, const struct actions_record *record)
 
 const struct actions_record *actions_before(const struct actions *actions, size_t back)
 {
-	if (back >= ACTIONS_KEPT || back >= actions->count)
+	if (back >= ACTIONS_KEPT || back >= actions->count - actions->first)
 		return NULL;
 	return &actions->kept[(actions->count - 1 - back) % ACTIONS_KEPT];
 }

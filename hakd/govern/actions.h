@@ -36,6 +36,7 @@ struct actions_record {
 
 struct actions {
 	struct actions_record kept[ACTIONS_KEPT]; /* number i is at i % ACTIONS_KEPT */
+	uint64_t first;				  /* number of the first that this hakd knows of */
 	uint64_t count;				  /* of all, ever */
 	uint64_t releases[GOVERNOR_TRIGGERS][HISTORY_METHODS];
 	uint64_t released_bytes[GOVERNOR_TRIGGERS][HISTORY_METHODS];

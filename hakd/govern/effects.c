@@ -305,8 +305,8 @@ static uint64_t decay_due_ms(const struct effects *effects, uint64_t now_ns)
 	return found ? soonest_ns / 1000000 + 1 : 0;
 }
 
-/* The timer may come some milliseconds before its time, as libevent's clock is a coarse one: then it
- * is asked for once more. */
+/* The timer may come some milliseconds before its time, as libevent's clock is a coarse one: then
+ * it is asked for once more. */
 static void wait_for_idle(struct effects *effects, uint64_t now_ns)
 {
 	uint64_t due_ms = decay_due_ms(effects, now_ns);

@@ -128,10 +128,14 @@ static void on_request(struct evhttp_request *request, void *context)
 			continue;
 		if (method == EVHTTP_REQ_HEAD)
 			method = EVHTTP_REQ_GET;
-		if ((method & route->methods) != 0)
-			route->handler(request, pid, http->context);
-		else
+		if ((method & route->methods) == 0) {
 			refuse_method(request, route->methods);
+			return;
+		}
+		route->handler(request, pid, http->context);
+		/* The answer waits in a buffer until the loop comes to write it. */
+		if (http->answering != NULL)
+			http->answering(http->answering_context);
 		return;
 	}
 	http_reply_error(request, 404, "there is nothing at this path");

@@ -48,6 +48,9 @@ struct http {
 	const struct http_route *routes;
 	size_t route_count;
 	void *context;
+	/* Set from above: called before an answer is sent. */
+	void (*answering)(void *context);
+	void *answering_context;
 	struct evconnlistener *listeners[HTTP_LISTENERS_MAX]; /* the server's */
 	size_t listener_count;
 	struct http_connection connections[HTTP_CONNECTIONS_MAX]; /* some may have ended */

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #ifndef SO_PEERPIDFD /* Linux 6.5 */
@@ -41,18 +40,10 @@ static enum registration refuse(enum registration registration, const struct cli
  * shows. That it is the peer cannot be known then; what it brings counts for its own group only. */
 static int open_pidfd(pid_t pid)
 {
-	uint64_t before, after;
-	int error = process_start_ticks(pid, &before), pidfd;
+	uint64_t start_ticks;
+	int error = process_start_ticks(pid, &start_ticks);
 
-	if (error != 0)
-		return error;
-	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-	if (pidfd < 0)
-		return -errno;
-	if (process_start_ticks(pid, &after) == 0 && before == after)
-		return pidfd;
-	close(pidfd);
-	return -ESRCH;
+	return error != 0 ? error : process_open(pid, start_ticks);
 }
 
 /* Who the kernel says it is. */

@@ -32,7 +32,7 @@ def test_clean_stop(hakd, page, number):
     caller.connect(str(hakd.control_path))
     assert hakd.status()["client_count"] == 1
     assert hakd.stop(number) == 0
-    assert os.listdir(hakd.folder) == []
+    assert os.listdir(hakd.folder) == ["state"]
 
 
 def test_after_kill_9(hakd, page):
