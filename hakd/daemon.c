@@ -55,6 +55,8 @@ static int serve(struct daemon *daemon, enum socket_kind kind, int fd)
 
 static int serve_passed(struct daemon *daemon, int fd, const char *name, bool served[SOCKET_KINDS])
 {
+	if (store_adopt(&daemon->store, fd, name))
+		return 0;
 	for (enum socket_kind kind = 0; kind < SOCKET_KINDS; kind++) {
 		if (strcmp(name, sockets[kind].name) != 0)
 			continue;
@@ -72,7 +74,7 @@ static int serve_passed(struct daemon *daemon, int fd, const char *name, bool se
 	return 0;
 }
 
-/* The sockets that systemd has made, by name. */
+/* The sockets that systemd has made, and what it has kept for us, by name. */
 static int adopt_sockets(struct daemon *daemon, bool served[SOCKET_KINDS])
 {
 	char **names = NULL;
@@ -244,7 +246,7 @@ static void on_tick(evutil_socket_t fd, short what, void *context)
 	join(daemon);
 	effects_tick(&daemon->effects, clock_now_ns());
 	advisor_tick(&daemon->advisor, clock_now_ns());
-	store_save(&daemon->store);
+	store_tick(&daemon->store, clock_now_ns());
 	notify_status(daemon, "");
 }
 

@@ -64,6 +64,7 @@ struct client {
 	uint64_t registered_ns;
 	time_t registered;
 	bool plausible;
+	bool is_stored;		    /* its page is with the service manager */
 	bool is_hidden;		    /* hakd may not look at its address space */
 	uint64_t looked_ns;	    /* when the advisor was asked to */
 	struct rows rows;	    /* what the advisor took of it */

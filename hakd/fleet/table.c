@@ -66,6 +66,8 @@ static void refresh(struct table *table, struct client *client, uint64_t now_ns)
 
 void table_drop(struct table *table, struct client *client, uint64_t now_ns)
 {
+	if (table->dropping != NULL)
+		table->dropping(table->dropping_context, client);
 	/* Closing the pidfd would not do: the advisor may have it, too, for a moment. */
 	epoll_ctl(table->departures, EPOLL_CTL_DEL, client->pidfd, NULL);
 	group_leave(client->group, client->counted, now_ns);

@@ -58,6 +58,9 @@ struct table {
 	struct pasts pasts; /* of clients that are to register again */
 	size_t client_count;
 	size_t clients_max;
+	/* Set from above: a client leaves. */
+	void (*dropping)(void *context, const struct client *client);
+	void *dropping_context;
 	int departures; /* an epoll descriptor: readable when a client has ended */
 	struct allot allot;
 	uint64_t registrations[REGISTRATION_COUNT];

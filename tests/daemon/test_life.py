@@ -178,7 +178,10 @@ class Manager:
                 pass_fds=fds, env=environment, stderr=log)
 
     def received(self):
-        return self.notify.recv(4096).decode()
+        """What it says next; its state, which it has the manager keep, is not looked at here."""
+        while (text := self.notify.recv(4096).decode()).startswith("FDSTORE"):
+            pass
+        return text
 
 
 def at_high_numbers(made):

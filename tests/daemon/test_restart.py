@@ -1,9 +1,12 @@
 """Goal    a hakd that was killed, started by hand, is followed by one that knows what it knew: no
         counter falls, nothing is counted twice, budgets and pauses hold on, a client is the client
         that it was. What is in the way of its state, or damaged, does no harm.
-Method  a real hakd with scripts as clients, killed right after it has answered."""
+Method  a real hakd with scripts as clients, killed right after it has answered; where descriptors
+        are kept for it, the test is the service manager (a real one: tests/systemd)."""
 
+import array
 import os
+import socket
 import struct
 import time
 
@@ -11,6 +14,7 @@ import pytest
 
 import client
 from conftest import wait_for
+from test_life import Manager
 
 ME = os.getpid()
 HALF = 64 << 20
@@ -159,3 +163,93 @@ def test_a_state_in_the_way(daemon):
     daemon.start()
     assert "Nothing will outlive this daemon" in daemon.log.read_text()
     assert daemon.stop() == 0
+
+
+class Keeper(Manager):
+    """A manager that keeps descriptors."""
+
+    def __init__(self, daemon):
+        super().__init__(daemon)
+        self.kept = {}
+        self.sockets = [("control", self.listen("control", socket.SOCK_STREAM)),
+                        ("client", self.listen("client", socket.SOCK_SEQPACKET))]
+        daemon.control_path = self.folder / "control"
+        daemon.client_path = self.folder / "client"
+
+    def keep(self):
+        """Takes one message, whatever it says."""
+        text, ancillary, _, _ = self.notify.recvmsg(4096, socket.CMSG_SPACE(4))
+        lines = dict(line.split("=", 1) for line in text.decode().splitlines())
+        if "FDSTORE" in lines:
+            [(_, _, bytes_of_fd)] = ancillary
+            self.kept[lines["FDNAME"]] = array.array("i", bytes_of_fd)[0]
+        elif "FDSTOREREMOVE" in lines:
+            os.close(self.kept.pop(lines["FDNAME"]))
+
+    def keep_until(self, condition):
+        wait_for(lambda: condition() or self.keep(), seconds=30)
+
+    def start_with_kept(self):
+        passed = [(name, socket.socket(fileno=os.dup(fd.fileno()))) for name, fd in self.sockets]
+        passed += [(name, os.fdopen(os.dup(fd), "rb")) for name, fd in self.kept.items()]
+        high = []
+        for number, (name, file) in enumerate(passed, 50):
+            os.dup2(file.fileno(), number)
+            high.append((name, os.fdopen(number, "rb", buffering=0)))
+            file.close()
+        self.start(high)
+        for _, file in high:
+            file.close()
+        wait_for(self.daemon.answers)
+
+    def close(self):
+        for fd in self.kept.values():
+            os.close(fd)
+        for _, listening in self.sockets:
+            listening.close()
+
+
+def name_of(fd):
+    return f"page.{os.fstat(fd).st_ino:x}"
+
+
+def test_what_a_manager_keeps(daemon):
+    keeper = Keeper(daemon)
+    keeper.start_with_kept()
+    keeper.keep_until(lambda: "state" in keeper.kept)
+    page = client.Page()
+    page.publish(superslab_opened_total=40)
+    page.register(daemon.client_path)
+    name = name_of(page.fd)
+    keeper.keep_until(lambda: name in keeper.kept)
+    before, mailbox, row = counters(daemon), page.mailbox(), daemon.of(ME)
+
+    # Killed while it wrote to the mailbox: its sequence is odd. It goes on behind it.
+    for sequence in (mailbox["sequence"], mailbox["sequence"] + 5):
+        kill(daemon)
+        struct.pack_into("<Q", page.map, client.MAILBOX, sequence)
+        keeper.start_with_kept()
+        assert daemon.pids() == [ME], "it had to register again"
+        assert_not_less(counters(daemon), before)
+        assert daemon.registrations()["accepted"] == 1
+        assert daemon.of(ME)["registered"] == row["registered"]
+        after = page.wait_for_mailbox("daemon_seen", page.mailbox()["daemon_seen"] + 1)
+        assert after["sequence"] == (sequence + 1) // 2 * 2
+        assert after["epoch"] == mailbox["epoch"] + sequence % 2, "nothing else is said anew"
+        assert after["soft_budget_bytes"] == mailbox["soft_budget_bytes"]
+
+    # Descriptors of nobody, and a state that is none.
+    kill(daemon)
+    stray = client.make_memfd()
+    keeper.kept[name_of(stray)] = stray
+    os.close(keeper.kept["state"])
+    keeper.kept["state"] = os.memfd_create("other")
+    os.write(keeper.kept["state"], b"something else")
+    keeper.start_with_kept()
+    assert daemon.pids() == [] and "is not hakd's" in daemon.log.read_text()
+    keeper.keep_until(lambda: list(keeper.kept) == ["state"] and
+                      os.fstat(keeper.kept["state"]).st_size > 100)
+    page.register(daemon.client_path)
+    wait_for(lambda: daemon.pids() == [ME])
+    keeper.close()
+    page.close()

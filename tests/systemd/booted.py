@@ -226,6 +226,64 @@ def restarts_as_often_as_it_takes(host):
     host.client()
 
 
+def counters(host):
+    """Of programs, not of the daemon's own process."""
+    _, body = host.ask("/metrics")
+    return {name: float(value) for name, value in
+            re.findall(r"^(hak_\w+_total(?:\{.*\})?) (\S+)$", body, re.M)}
+
+
+def ages(host):
+    return {client["pid"]: client["registered"] for client in
+            host.ask_json("/v1/clients")["clients"]}
+
+
+def is_followed(host):
+    """Killed and restarted, it is followed by one that has its clients, with their pages, and knows
+    what it knew: nobody registers again, and no counter falls. One that is stopped is not."""
+    host.do("systemctl", "start", "hakd")
+    for name in ("first", "second", "silent"):
+        host.start_program(name)
+        host.client(name)
+    # One that cannot register again: it is stopped.
+    host.do("systemctl", "kill", "--signal=STOP", "silent")
+    host.do("hakctl", "budget", "set", "first.service", "--soft", "900M")
+    path = f"/v1/clients/{host.client('first')['pid']}"
+    wait_for("it is told", lambda: host.ask_json(path)["soft_budget_bytes"] == 900 << 20)
+
+    def is_stored():
+        # Three pages and the state. Of what the store has 252 tells only the number.
+        return host.property("NFileDescriptorStore") == "4"
+    wait_for("the manager has all", is_stored)
+    before, known = counters(host), ages(host)
+    expect(len(known) == 3, known)
+    for number, words in enumerate((("systemctl", "kill", "--signal=KILL", "hakd"),
+                                    ("systemctl", "restart", "hakd"),
+                                    ("systemctl", "kill", "--signal=KILL", "hakd")), 1):
+        pid = host.property("MainPID")
+        host.do(*words)
+        wait_for("it is there again",
+                 lambda: host.is_active() and host.property("MainPID") not in ("0", pid))
+        expect(ages(host) == known, number, "clients are", ages(host), "and were", known)
+        after = counters(host)
+        fallen = {name: (before[name], after.get(name)) for name in before
+                  if after.get(name, -1) < before[name]}
+        expect(not fallen, number, "counters fell", fallen)
+        accepted = 'hak_client_registrations_total{result="accepted"}'
+        expect(after[accepted] == 3, number, "registrations are", after[accepted])
+        expect(host.ask_json(path)["soft_budget_bytes"] == 900 << 20, "the budget is gone")
+        before = after
+    request = host.ask_json(path + "/trim", "POST")["trim_request"]
+    wait_for("it does not hear any more", lambda: host.ask_json(path)["trim"]["ack"] == request)
+
+    host.do("systemctl", "stop", "second")
+    wait_for("who has ended is let go of", lambda: host.property("NFileDescriptorStore") == "3")
+    host.do("systemctl", "restart", "hakd")
+    expect(len(ages(host)) == 2, ages(host))
+    complaints = [line for line in host.complaints() if " systemd[1]: " not in line]
+    expect(complaints == [], complaints)
+
+
 def stops(host):
     host.do("systemctl", "start", "hakd")
     host.start_program()
@@ -349,7 +407,8 @@ def serves_metrics(host):
 
 
 CASES = (starts, answers_admins_only, is_activated_by_a_client, restarts_when_it_hangs,
-         restarts_as_often_as_it_takes, stops, reloads, reclaims_remotely, serves_metrics)
+         restarts_as_often_as_it_takes, is_followed, stops, reloads, reclaims_remotely,
+         serves_metrics)
 
 
 def main(build, name):
