@@ -22,6 +22,8 @@ enum shelf {
 	SHELF_COUNT,
 };
 
+static_assert(SHELF_COUNT <= 32, "a set of shelves is a 32-bit mask");
+
 struct superslab {
 	uint64_t free[HAK_SUPERSLAB_WORDS];
 	uint64_t untouched[HAK_SUPERSLAB_WORDS]; /* never written since it read as zero */
@@ -35,8 +37,7 @@ struct superslab {
 };
 
 /* Which SuperSlabs are on a shelf: a bit each, and over 64 of these words a bit "word not 0". With
- * each word goes a row of descriptors, which come from meta.h when the first of them is opened.
- * What a small heap uses of all this lies in one page. */
+ * each word goes a row of descriptors, which come from meta.h when the first of them is opened. */
 #define ROW_SUPERSLABS HAK_WORD_BITS
 #define GROUP_SUPERSLABS (ROW_SUPERSLABS * HAK_WORD_BITS)
 #define SUPERSLABS_MAX (HAK_REGION_BYTES_HIGH / HAK_SUPERSLAB_BYTES)
@@ -45,17 +46,20 @@ struct superslab {
 static struct {
 	struct hak_pool_counts counts;
 	_Atomic uint32_t unmarked_count;
-	uint32_t away_count;  /* claims that have not been put back yet, and the like */
-	uint32_t group_count; /* groups in use: those up to the last SuperSlab opened */
-	_Atomic uint32_t on_shelf[SHELF_COUNT]; /* SuperSlabs on each */
-	struct group {
-		uint64_t summary[SHELF_COUNT];
-		struct superslab *row[HAK_WORD_BITS];
-		uint64_t word[HAK_WORD_BITS][SHELF_COUNT];
-	} groups[GROUPS_MAX];
+	uint32_t away_count;		/* claims that have not been put back yet, and the like */
+	uint32_t row_count;		/* rows in use */
+	_Atomic uint32_t stocked;	/* a bit for each shelf that has any */
+	uint32_t on_shelf[SHELF_COUNT]; /* SuperSlabs on each */
 } pool;
 
-/* Guards all of pool, and every SuperSlab's descriptor; the atomics are read without it as well. */
+/* Aligned: what a small heap uses of the first is in one page. */
+static _Alignas(1024) struct group {
+	uint64_t summary[SHELF_COUNT];
+	struct superslab *row[HAK_WORD_BITS];
+	uint64_t word[HAK_WORD_BITS][SHELF_COUNT];
+} groups[GROUPS_MAX];
+
+/* Guards all of these, and every SuperSlab's descriptor; atomics are read without it as well. */
 static struct hak_lock pool_lock = HAK_LOCK_OF(HAK_LOCK_POOL);
 
 /* All units of a word that may ever be free: the last is a guard in the secure build. */
@@ -63,7 +67,7 @@ static struct hak_lock pool_lock = HAK_LOCK_OF(HAK_LOCK_POOL);
 
 static struct group *group_of(uint32_t index)
 {
-	return &pool.groups[index / GROUP_SUPERSLABS];
+	return &groups[index / GROUP_SUPERSLABS];
 }
 
 static struct superslab **row_of(uint32_t index)
@@ -87,9 +91,15 @@ static uint64_t *shelf_word(unsigned shelf, uint32_t index)
 	return &group_of(index)->word[index / HAK_WORD_BITS % HAK_WORD_BITS][shelf];
 }
 
-static uint32_t count_on_shelf(unsigned shelf)
+static uint32_t stocked_shelves(void)
 {
-	return atomic_load_explicit(&pool.on_shelf[shelf], memory_order_relaxed);
+	return atomic_load_explicit(&pool.stocked, memory_order_relaxed);
+}
+
+static void change_stocked(unsigned shelf)
+{
+	atomic_store_explicit(&pool.stocked, stocked_shelves() ^ (uint32_t)1 << shelf,
+			      memory_order_relaxed);
 }
 
 static void shelf_add(unsigned shelf, uint32_t index)
@@ -98,7 +108,8 @@ static void shelf_add(unsigned shelf, uint32_t index)
 
 	*shelf_word(shelf, index) |= (uint64_t)1 << index % HAK_WORD_BITS;
 	group_of(index)->summary[shelf] |= (uint64_t)1 << word_number;
-	atomic_fetch_add_explicit(&pool.on_shelf[shelf], 1, memory_order_relaxed);
+	if (pool.on_shelf[shelf]++ == 0)
+		change_stocked(shelf);
 }
 
 static void shelf_remove(unsigned shelf, uint32_t index)
@@ -108,7 +119,8 @@ static void shelf_remove(unsigned shelf, uint32_t index)
 	*shelf_word(shelf, index) &= ~((uint64_t)1 << index % HAK_WORD_BITS);
 	if (*shelf_word(shelf, index) == 0)
 		group_of(index)->summary[shelf] &= ~((uint64_t)1 << word_number);
-	atomic_fetch_sub_explicit(&pool.on_shelf[shelf], 1, memory_order_relaxed);
+	if (--pool.on_shelf[shelf] == 0)
+		change_stocked(shelf);
 }
 
 /* The SuperSlab of lowest address on a shelf, from `from` on; HAK_POOL_NONE where there is none. */
@@ -123,8 +135,8 @@ static uint32_t shelf_first(unsigned shelf, uint32_t from)
 	if (bits != 0)
 		return from + (uint32_t)__builtin_ctzl(bits);
 	word++;
-	for (uint32_t i = word / HAK_WORD_BITS; i < pool.group_count; i++) {
-		const struct group *group = &pool.groups[i];
+	for (uint32_t i = word / HAK_WORD_BITS; i * HAK_WORD_BITS < pool.row_count; i++) {
+		const struct group *group = &groups[i];
 		uint64_t summary = group->summary[shelf];
 
 		if (i == word / HAK_WORD_BITS)
@@ -138,15 +150,19 @@ static uint32_t shelf_first(unsigned shelf, uint32_t from)
 	return HAK_POOL_NONE;
 }
 
+/* The shelf of this longest row, and the one that a search for such a row begins at. */
+static unsigned shelf_for(unsigned unit_count)
+{
+	if (unit_count <= HAK_SLAB_UNITS_MAX)
+		return unit_count;
+	return unit_count < 32 ? SHELF_17 : unit_count < HAK_WORD_BITS ? SHELF_32 : SHELF_64;
+}
+
 static unsigned shelf_of(const struct superslab *superslab)
 {
-	if (superslab->free[0] == WORD_FREE && superslab->free[1] == WORD_FREE)
-		return SHELF_EMPTY;
-	if (superslab->longest <= HAK_SLAB_UNITS_MAX)
-		return superslab->longest;
-	if (superslab->longest < 32)
-		return SHELF_17;
-	return superslab->longest < HAK_WORD_BITS ? SHELF_32 : SHELF_64;
+	bool is_empty = superslab->free[0] == WORD_FREE && superslab->free[1] == WORD_FREE;
+
+	return is_empty ? SHELF_EMPTY : shelf_for(superslab->longest);
 }
 
 static void publish_locked(unsigned char *page, uint32_t index, bool is_new)
@@ -175,7 +191,8 @@ static void hear_of_forks(struct superslab *superslab)
 static void reshelve(struct superslab *superslab, uint32_t index)
 {
 	unsigned char *page = hak_shared_page();
-	unsigned longest = 0;
+	unsigned low = hak_bitmap_longest_run(superslab->free[0]);
+	unsigned high = hak_bitmap_longest_run(superslab->free[1]);
 
 	atomic_store_explicit(
 		&pool.unmarked_count,
@@ -184,13 +201,7 @@ static void reshelve(struct superslab *superslab, uint32_t index)
 	if (hak_unlikely(page != NULL))
 		publish_locked(page, index, false);
 
-	for (unsigned i = 0; i < HAK_SUPERSLAB_WORDS; i++) {
-		unsigned run = hak_bitmap_longest_run(superslab->free[i]);
-
-		if (run > longest)
-			longest = run;
-	}
-	superslab->longest = (uint8_t)longest;
+	superslab->longest = (uint8_t)(low > high ? low : high);
 	unsigned shelf = shelf_of(superslab);
 
 	if (shelf == superslab->shelf)
@@ -245,14 +256,6 @@ static bool carve(struct superslab *superslab, unsigned unit_count, unsigned uni
 	return false;
 }
 
-/* The shelf that the search for a row of so many units begins at. */
-static unsigned shelf_to_begin(unsigned unit_count)
-{
-	if (unit_count <= HAK_SLAB_UNITS_MAX)
-		return unit_count;
-	return unit_count < 32 ? SHELF_17 : unit_count < HAK_WORD_BITS ? SHELF_32 : SHELF_64;
-}
-
 static void count_opened(uint32_t index)
 {
 	HAK_PROBE(superslab_open, address_of(index));
@@ -268,10 +271,12 @@ static void count_opened(uint32_t index)
 
 static uint32_t take_shelved(unsigned unit_count, unsigned unit_alignment, bool *zeroed)
 {
+	uint32_t shelves = stocked_shelves() & UINT32_MAX << shelf_for(unit_count);
 	unsigned bit;
 
-	for (unsigned shelf = shelf_to_begin(unit_count); shelf < SHELF_COUNT; shelf++) {
-		uint32_t index = count_on_shelf(shelf) != 0 ? shelf_first(shelf, 0) : HAK_POOL_NONE;
+	for (; shelves != 0; shelves &= shelves - 1) {
+		unsigned shelf = (unsigned)__builtin_ctz(shelves);
+		uint32_t index = shelf_first(shelf, 0);
 
 		for (unsigned look = 0; index != HAK_POOL_NONE && look < LOOKS_MAX; look++) {
 			struct superslab *superslab = superslab_at(index);
@@ -306,11 +311,14 @@ static HAK_NOINLINE bool open_superslab(void)
 
 	if (index == SUPERSLABS_MAX)
 		return false;
-	struct superslab **row = row_of(index);
-
-	if (*row == NULL)
-		*row = hak_meta_take(ROW_SUPERSLABS * sizeof **row);
-	if (*row == NULL || !hak_region_open_next(&index))
+	/* By a count: what is read before it is written costs a page fault more. */
+	if (index / ROW_SUPERSLABS == pool.row_count) {
+		*row_of(index) = hak_meta_take(ROW_SUPERSLABS * sizeof(struct superslab));
+		if (*row_of(index) == NULL)
+			return false;
+		pool.row_count++;
+	}
+	if (!hak_region_open_next(&index))
 		return false;
 	struct superslab *superslab = superslab_at(index);
 
@@ -320,8 +328,10 @@ static HAK_NOINLINE bool open_superslab(void)
 		if (HAK_GUARD_UNITS != 0)
 			guard_word(index, i);
 	}
-	pool.group_count = index / GROUP_SUPERSLABS + 1;
-	reshelve(superslab, index);
+	/* Empty for no longer than until it is taken from: nobody asks since when. */
+	superslab->longest = HAK_WORD_BITS - HAK_GUARD_UNITS;
+	superslab->shelf = SHELF_EMPTY;
+	shelf_add(SHELF_EMPTY, index);
 	count_opened(index);
 	return true;
 }
@@ -371,7 +381,7 @@ void hak_pool_give(uint32_t unit, unsigned unit_count, struct hak_advice_units a
 
 bool hak_pool_has_empty(void)
 {
-	return count_on_shelf(SHELF_EMPTY) != 0;
+	return (stocked_shelves() >> SHELF_EMPTY & 1) != 0;
 }
 
 /* The free units of a word whose pages may go to the system, since nobody holds a part of them and
@@ -555,22 +565,12 @@ void hak_pool_count(struct hak_pool_counts *counts)
 
 static bool superslab_is_valid(const struct superslab *superslab, uint32_t index)
 {
-	unsigned shelves = 0;
+	unsigned shelf = superslab->shelf;
 
-	for (unsigned shelf = 1; shelf < SHELF_COUNT; shelf++) {
-		uint64_t word = *shelf_word(shelf, index);
-
-		if (((word >> index % HAK_WORD_BITS) & 1) == 0)
-			continue;
-		if (shelf != superslab->shelf)
+	for (unsigned i = 1; i < SHELF_COUNT; i++)
+		if ((*shelf_word(i, index) >> index % HAK_WORD_BITS & 1) != (i == shelf))
 			return false;
-		shelves++;
-	}
-	if (superslab->shelf == SHELF_NONE)
-		return shelves == 0;
-	if (superslab->shelf == SHELF_RETURNED)
-		return shelves == 1 && shelf_of(superslab) == SHELF_EMPTY;
-	return shelves == 1 && shelf_of(superslab) == superslab->shelf;
+	return shelf_of(superslab) == (shelf == SHELF_RETURNED ? SHELF_EMPTY : shelf);
 }
 
 bool hak_pool_is_valid(void)

@@ -245,7 +245,7 @@ class Heap:
 
     def superslabs(self):
         """Free units and those of them never touched, for each SuperSlab."""
-        groups = self.find("pool", "heap/pool.c")["groups"]
+        groups = self.find("groups", "heap/pool.c")
         rows = groups[0]["row"].type.range()[1] + 1
         row_superslabs = 64  # a row goes with a word of each shelf
         for index in range(self.superslab_count):
