@@ -34,6 +34,10 @@
 #define hak_unlikely(x) __builtin_expect(!!(x), 0)
 #define HAK_NOINLINE __attribute__((noinline))
 
+/* On what every process writes as it starts, and has no first value: it then lies in one page with
+ * what has one, and not in several of zeroes. */
+#define HAK_EARLY __attribute__((section(".data.early")))
+
 /* Begins on a cache line of its own: for the two functions that all programs live in. */
 #define HAK_HOT __attribute__((aligned(64)))
 #define HAK_INLINE static inline __attribute__((always_inline))

@@ -12,7 +12,7 @@
  * One name for all of them: each costs every process a search through all of its libraries. */
 extern size_t __sanitizer_get_allocated_size(const volatile void *block) __attribute__((weak));
 
-struct hak_forward hak_forward;
+HAK_EARLY struct hak_forward hak_forward;
 
 /* By memcpy, since ISO C converts no object pointer to a function's. */
 static bool find(const char *name, void *function, size_t bytes)

@@ -13,7 +13,7 @@
 
 size_t hak_os_page_bytes(void)
 {
-	static _Atomic size_t known;
+	static HAK_EARLY _Atomic size_t known;
 	size_t bytes = atomic_load_explicit(&known, memory_order_relaxed);
 
 	if (hak_unlikely(bytes == 0)) {
@@ -25,7 +25,7 @@ size_t hak_os_page_bytes(void)
 
 size_t hak_os_ram_bytes(void)
 {
-	static _Atomic size_t known;
+	static HAK_EARLY _Atomic size_t known;
 	size_t bytes = atomic_load_explicit(&known, memory_order_relaxed);
 	struct sysinfo info;
 	int saved_errno = errno;
@@ -184,7 +184,7 @@ bool hak_os_move(void *from, size_t bytes, void *to)
 	return moved != MAP_FAILED;
 }
 
-struct hak_os_advice hak_os_advice;
+HAK_EARLY struct hak_os_advice hak_os_advice;
 
 static bool advise(void *address, size_t bytes, int advice)
 {

@@ -1,6 +1,6 @@
 #include "base/policy.h"
 
-struct hak_policy hak_policy;
+HAK_EARLY struct hak_policy hak_policy;
 
 static void store(_Atomic uint64_t *to, uint64_t value)
 {

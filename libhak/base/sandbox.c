@@ -11,7 +11,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static _Atomic bool is_noted;
+static HAK_EARLY _Atomic bool is_noted;
 
 /* prctl(2) itself, with an ear for what comes before a filter. */
 /* Hidden: the name that programs find is below. */

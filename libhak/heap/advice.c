@@ -6,7 +6,7 @@
 #include "heap/shared.h"
 #include "heap/tally.h"
 
-static _Atomic uint32_t fork_count;
+static HAK_EARLY _Atomic uint32_t fork_count;
 
 uint32_t hak_advice_fork_count(void)
 {

@@ -7,7 +7,7 @@
 /* The most credit that one measurement gives: what is given back is seen again after so much. */
 #define CREDIT_BYTES_MAX ((int64_t)16 << 20)
 
-static _Atomic int64_t credit;
+static HAK_EARLY _Atomic int64_t credit;
 static _Atomic bool is_frugal;
 static _Atomic uint64_t failure_count;
 

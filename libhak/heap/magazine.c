@@ -13,7 +13,7 @@
 #include <string.h>
 
 /* The magazine of a thread that has none: nothing to pop, no room to push. */
-static void *nothing[1];
+static HAK_EARLY void *nothing[1];
 #define NOTHING (&nothing[1])
 
 __thread struct hak_magazine_heads hak_magazine_heads = {

@@ -7,7 +7,7 @@
 /* Guards all of meta, and hak_region.meta_open_bytes. */
 static struct hak_lock meta_lock = HAK_LOCK_OF(HAK_LOCK_META);
 
-static struct {
+static HAK_EARLY struct {
 	_Atomic size_t used_bytes;
 	void **spare[HAK_META_LOG2_MAX + 1]; /* arrays given back; word 0 links to the next */
 } meta;

@@ -43,7 +43,7 @@ struct superslab {
 #define SUPERSLABS_MAX (HAK_REGION_BYTES_HIGH / HAK_SUPERSLAB_BYTES)
 #define GROUPS_MAX (SUPERSLABS_MAX / GROUP_SUPERSLABS)
 
-static struct {
+static HAK_EARLY struct {
 	struct hak_pool_counts counts;
 	_Atomic uint32_t unmarked_count;
 	uint32_t away_count;		/* claims that have not been put back yet, and the like */

@@ -5,10 +5,10 @@
 #include "base/sandbox.h"
 #include "base/report.h"
 
-struct hak_region hak_region;
+HAK_EARLY struct hak_region hak_region;
 
 /* Guards the birth: everything in hak_region but open_grains and superslab_count. */
-static struct hak_lock birth_lock = HAK_LOCK_OF(HAK_LOCK_BIRTH);
+static HAK_EARLY struct hak_lock birth_lock = HAK_LOCK_OF(HAK_LOCK_BIRTH);
 
 /* Tables open for this many SuperSlabs at once: a page of 4 KiB of class bytes, the narrowest
  * table. Where pages are larger, open_row() rounds. */

@@ -10,7 +10,7 @@
 
 #include <string.h>
 
-_Atomic(struct hak_shared *) hak_shared;
+HAK_EARLY _Atomic(struct hak_shared *) hak_shared;
 
 static_assert(HAK_SUPERSLAB_ROW_BYTES == HAK_PAGE_SUPERSLAB_ROW, "a row is a row");
 static_assert(HAK_PAGE_SUPERSLAB_BYTES == HAK_SUPERSLAB_BYTES, "proto/ and libhak agree");

@@ -10,22 +10,22 @@
 #include <pthread.h>
 #include <string.h>
 
-static struct hak_gate gate;
-static struct hak_gate_pass visitors; /* the pass of all threads that have no record */
+static HAK_EARLY struct hak_gate gate;
+static HAK_EARLY struct hak_gate_pass visitors; /* the pass of all threads that have no record */
 
 /* The fewest births between two looks at the records for threads that ended without a word. */
 #define LOOK_AT_LEAST 64
 
 /* The lock guards all of these and the `alive` of every record; `all` only grows, by release. */
 static struct hak_lock thread_lock = HAK_LOCK_OF(HAK_LOCK_THREAD);
-static _Atomic(struct hak_thread *) all;
-static struct hak_thread *spare;
+static HAK_EARLY _Atomic(struct hak_thread *) all;
+static HAK_EARLY struct hak_thread *spare;
 static uint32_t births_to_look = LOOK_AT_LEAST;
 
-static _Atomic uint32_t shed_count; /* how often all magazines were asked for */
+static HAK_EARLY _Atomic uint32_t shed_count; /* how often all magazines were asked for */
 
-static pthread_key_t key;
-static _Atomic enum { KEY_TO_COME, KEY_MADE, KEY_REFUSED } key_state;
+static HAK_EARLY pthread_key_t key;
+static HAK_EARLY _Atomic enum { KEY_TO_COME, KEY_MADE, KEY_REFUSED } key_state;
 
 /* This thread: its record, and whether its time for having one is over. */
 static __thread struct hak_thread *self;

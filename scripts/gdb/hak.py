@@ -120,6 +120,9 @@ class Heap:
     def __init__(self):
         symbols = Symbols()
         region = symbols.region
+        # What has a first value is in the program's file, and is read from there where a core has
+        # no memory: then the heap would not be born. This has none.
+        number(symbols.find("groups", "heap/pool.c")[0]["summary"][0])
         if not region["born"]:
             raise broken("the heap of this process is not born: nothing was allocated from it yet")
         layout = symbols.find("hak_layout")
