@@ -9,8 +9,6 @@
 #include "calls/malloc.h"
 #include "base/probe.h"
 #include "base/size_class.h"
-#include "heap/magazine.h"
-#include "heap/thread.h"
 
 #include <errno.h>
 
@@ -108,11 +106,9 @@ HAK_EXPORT int hak_posix_memalign(void **block, size_t alignment, size_t size)
 	if (hak_unlikely(!is_power_of_two(alignment) || alignment < sizeof(void *)))
 		return EINVAL;
 	if (hak_likely(alignment <= HAK_UNIT_BYTES && size <= HAK_SMALL_BYTES_MAX))
-		taken = hak_magazine_pop(hak_aligned_class(size, alignment));
+		taken = hak_malloc_hit(hak_aligned_class(size, alignment));
 	if (hak_unlikely(taken == NULL))
 		return memalign_slowly(block, alignment, size);
-	if (hak_unlikely(hak_magazine_is_to_look()))
-		hak_thread_look();
 	*block = taken;
 	return 0;
 }

@@ -51,25 +51,17 @@ static HAK_NOINLINE void *refill(unsigned class_idx, size_t size)
 	return hak_likely(block != NULL) ? block : refill_from_reserve(class_idx, size);
 }
 
-static HAK_NOINLINE void *look(void *block)
+HAK_NOINLINE void *hak_malloc_look(void *block)
 {
 	hak_thread_look();
 	return block;
 }
 
-/* The fast path: from the magazine, or else by what is slow. */
-HAK_INLINE void *take_small(unsigned class_idx, size_t size)
-{
-	void *block = hak_magazine_pop(class_idx);
-
-	if (hak_unlikely(block == NULL))
-		return refill(class_idx, size);
-	return hak_likely(!hak_magazine_is_to_look()) ? block : look(block);
-}
-
 void *hak_malloc_class(unsigned class_idx, size_t size)
 {
-	return take_small(class_idx, size);
+	void *block = hak_malloc_hit(class_idx);
+
+	return hak_likely(block != NULL) ? block : refill(class_idx, size);
 }
 
 /* A run; where the region is full, a mapping of its own as for a huge block. */
@@ -124,10 +116,8 @@ HAK_EXPORT HAK_HOT void *hak_malloc(size_t size)
 
 	if (hak_unlikely(size > HAK_TABLE_BYTES_MAX))
 		return malloc_larger(size);
-	block = hak_magazine_pop(hak_size_class_of_tiny(size));
-	if (hak_unlikely(block == NULL))
-		return refill_tiny(size);
-	return hak_likely(!hak_magazine_is_to_look()) ? block : look(block);
+	block = hak_malloc_hit(hak_size_class_of_tiny(size));
+	return hak_likely(block != NULL) ? block : refill_tiny(size);
 }
 
 size_t hak_malloc_product(size_t count, size_t size)

@@ -5,8 +5,22 @@
 #define HAK_CALLS_MALLOC_H
 
 #include "base/config.h"
+#include "heap/magazine.h"
 
 #include <hak/hak.h>
+
+/* A look at the clock before this block, which is not NULL, is handed out. */
+void *hak_malloc_look(void *block) __attribute__((returns_nonnull));
+
+/* The fast path of all calls: the newest block of the thread's magazine, or NULL. */
+HAK_INLINE void *hak_malloc_hit(size_t class_idx)
+{
+	void *block = hak_magazine_pop(class_idx);
+
+	if (hak_likely(block != NULL) && hak_unlikely(hak_magazine_is_to_look()))
+		return hak_malloc_look(block);
+	return block;
+}
 
 /* A block over HAK_SMALL_BYTES_MAX, or aligned to more than a small block can be: a run, or a
  * mapping of its own. NULL with errno ENOMEM. *zeroed: it reads as zero. */
