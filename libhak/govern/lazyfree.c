@@ -186,8 +186,7 @@ static void begin_holes(uint64_t now_ns)
 	hak_huge_cache_stamp(now_ns);
 	pass.stamped_ns = now_ns;
 	(void)hak_thread_tally(&sums);
-	uint64_t used = hak_tally_taken_bytes(&sums) +
-			(hak_tally_not_negative(sums.run_units) << HAK_UNIT_SHIFT);
+	uint64_t used = hak_tally_taken_bytes(&sums);
 
 	atomic_store_explicit(&used_bytes, used, memory_order_relaxed);
 	atomic_store_explicit(&freed_bytes, 0, memory_order_relaxed);

@@ -33,9 +33,7 @@ uint64_t hak_limit_used(void)
 
 	(void)hak_thread_tally(&sums);
 	hak_huge_count(&huge);
-	return hak_tally_taken_bytes(&sums) +
-	       (hak_tally_not_negative(sums.run_units) << HAK_UNIT_SHIFT) + huge.live_bytes +
-	       huge.cached_bytes;
+	return hak_tally_taken_bytes(&sums) + huge.live_bytes + huge.cached_bytes;
 }
 
 /* What a trim gives back for certain: other threads' magazines follow when those come to a slow

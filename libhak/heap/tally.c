@@ -112,7 +112,7 @@ void hak_tally_sum(const struct hak_tally *tally, struct hak_tally_sums *sums)
 
 uint64_t hak_tally_taken_bytes(const struct hak_tally_sums *sums)
 {
-	int64_t bytes = 0;
+	int64_t bytes = sums->run_units * (int64_t)HAK_UNIT_BYTES;
 
 	for (unsigned i = 1; i <= HAK_CLASS_COUNT; i++)
 		bytes += sums->taken[i] * (int64_t)hak_size_classes[i].block_bytes;

@@ -72,8 +72,8 @@ HAK_INLINE uint64_t hak_tally_not_negative(int64_t sum)
 	return sum < 0 ? 0 : (uint64_t)sum;
 }
 
-/* Bytes of all classes in sums: of blocks that have left their slabs; and of those that have not,
- * as far as they hold memory, marked or not. */
+/* Bytes in sums: of runs and of blocks that have left their slabs; and of blocks that have not, as
+ * far as they hold memory, marked or not. */
 uint64_t hak_tally_taken_bytes(const struct hak_tally_sums *sums);
 uint64_t hak_tally_free_bytes(const struct hak_tally_sums *sums);
 
