@@ -33,7 +33,7 @@ enum hak_hello_error hak_hello_decode(const uint8_t *bytes, size_t count, struct
 	read.region_base = hak_wire_get(&wire, 8);
 	read.library_version = hak_wire_get(&wire, 8);
 	read.reserved = hak_wire_get(&wire, 8);
-	if (read.version != HAK_HELLO_VERSION)
+	if (!hak_wire_is_near(read.version, HAK_HELLO_VERSION))
 		return HAK_HELLO_UNKNOWN;
 	if (read.bytes != count)
 		return HAK_HELLO_SHORT;

@@ -5,7 +5,7 @@
  *
  * Version rule: fields are added at the end and never change their meaning. A reader takes what it
  * knows and ignores the rest; a message shorter than HAK_HELLO_BYTES is refused. Something that
- * cannot be added so raises `version`, and a reader refuses versions it does not know.
+ * cannot be added so raises `version`, and a reader takes those that are one apart (README.md).
  *
  * Pure; no allocation. Little-endian, offsets in README.md.
  */
@@ -37,7 +37,7 @@ enum hak_hello_error {
 	HAK_HELLO_OK,
 	HAK_HELLO_SHORT,   /* fewer bytes than it says, or than this version has */
 	HAK_HELLO_FOREIGN, /* not this protocol */
-	HAK_HELLO_UNKNOWN, /* a version that this reader does not know */
+	HAK_HELLO_UNKNOWN, /* a version that is more than one apart */
 	HAK_HELLO_RANGE,   /* a field that cannot be */
 };
 

@@ -17,7 +17,7 @@ bool hak_telemetry_decode(const uint8_t bytes[HAK_TELEMETRY_BYTES], struct hak_t
 	struct hak_telemetry read;
 
 	hak_wire_get_record(bytes, &read, HAK_TELEMETRY_BYTES / 8);
-	if (read.version != HAK_TELEMETRY_VERSION ||
+	if (!hak_wire_is_near(read.version, HAK_TELEMETRY_VERSION) ||
 	    read.metric_count > HAK_TELEMETRY_METRICS_MAX ||
 	    read.class_count > HAK_TELEMETRY_CLASSES_MAX)
 		return false;

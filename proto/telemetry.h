@@ -11,6 +11,7 @@
  *
  * Pure; no allocation. Version rule: metrics and header words are added at the end, and
  * `metric_count` says how many there are; a reader takes 0 for those that a client does not have.
+ * Versions one apart are read (README.md).
  */
 #ifndef HAK_PROTO_TELEMETRY_H
 #define HAK_PROTO_TELEMETRY_H

@@ -23,6 +23,14 @@ struct hak_wire {
 	bool overrun;
 };
 
+/* Whether a reader that knows the version `known` takes what was written in `version`: one more or
+ * one less, as either side is upgraded first. What is one more begins as what is known; what is one
+ * less is read as it was (README.md). */
+static inline bool hak_wire_is_near(uint64_t version, uint64_t known)
+{
+	return version != 0 && version - 1 <= known && known - 1 <= version;
+}
+
 static inline struct hak_wire hak_wire_of(void *bytes, size_t size)
 {
 	return (struct hak_wire){.bytes = (uint8_t *)bytes, .size = size};

@@ -227,7 +227,8 @@ static enum state_found read_header(const struct state *state, off_t offset, str
 	if (hak_wire_get(&wire, 4) != state_checksum(bytes, HEADER_CRC_AT) ||
 	    half->bytes > STATE_CONTENT_MAX || offset_of(half->sequence) != offset)
 		return STATE_TORN;
-	if (version != STATE_VERSION || memcmp(boot, state->boot, STATE_BOOT_BYTES) != 0)
+	if (!hak_wire_is_near(version, STATE_VERSION) ||
+	    memcmp(boot, state->boot, STATE_BOOT_BYTES) != 0)
 		return STATE_OLD;
 	return STATE_WHOLE;
 }

@@ -12,7 +12,7 @@
  *
  *   offset  bytes  header
  *   0       8      magic, "hakSTATE"
- *   8       4      version: another one is refused
+ *   8       4      version: one more or less is taken, another is refused
  *   12      4      CRC-32 of the content
  *   16      16     the boot's id
  *   32      8      sequence

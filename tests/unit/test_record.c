@@ -1,7 +1,7 @@
 /* Goal: a hakd that follows another knows all that the other knew of the fleet; nothing is counted
- * twice or lost, and a process that is another one by now gets nothing of it. Method: two tables
- * and a state between them; the client is this process, with a page that it maps, and some whose
- * processes have ended. */
+ * twice or lost, and a process that is another one by now gets nothing of it.
+ * Method: two tables and a state between them; the client is this process, with a page that it
+ * maps, and some whose processes have ended. */
 #include "unit.h"
 
 #include "base/log.h"
