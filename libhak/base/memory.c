@@ -47,11 +47,21 @@ static size_t limit_at(const char *folder, const char *group, size_t group_bytes
 	return number_of(text);
 }
 
+/* strcspn(3) would be one more name that is looked up at every program's start. */
+static size_t bytes_before(const char *text, const char *ends)
+{
+	size_t bytes = 0;
+
+	while (text[bytes] != '\0' && strchr(ends, text[bytes]) == NULL)
+		bytes++;
+	return bytes;
+}
+
 /* The least limit of a group and its parents, up to the root: in a container the path may be the
  * host's, of which only the last folder, the root here, exists. */
 static size_t least_of(const char *folder, const char *group, const char *file)
 {
-	size_t bytes = strcspn(group, "\n");
+	size_t bytes = bytes_before(group, "\n");
 	size_t least = SIZE_MAX;
 
 	for (;;) {
@@ -74,7 +84,7 @@ static bool is_of_memory(const char *row)
 
 	while (at != NULL && at[0] != '\0' && at[1] != ':') {
 		at++;
-		size_t bytes = strcspn(at, ",:\n");
+		size_t bytes = bytes_before(at, ",:\n");
 
 		if (bytes == 6 && memcmp(at, "memory", 6) == 0)
 			return true;

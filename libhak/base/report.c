@@ -25,7 +25,7 @@ void hak_line_begin(struct hak_line *line)
 	hak_line_put(line, program_invocation_short_name[0] != '\0' ? program_invocation_short_name
 								    : program);
 	hak_line_put(line, "[");
-	hak_line_put_number(line, (uint64_t)getpid());
+	hak_line_put_number(line, (uint64_t)syscall(SYS_getpid));
 	hak_line_put(line, "] ");
 }
 

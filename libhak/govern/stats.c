@@ -17,6 +17,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static_assert(HAK_CLASS_COUNT < HAK_STATS_CLASS_COUNT_MAX, "the public arrays have a row each");
@@ -131,8 +132,8 @@ void hak_stats_init(void)
 {
 	struct stat file;
 
-	output.fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, OUTPUT_FD_MIN);
-	if (output.fd < 0 || fstat(output.fd, &file) != 0) {
+	output.fd = (int)syscall(SYS_fcntl, STDERR_FILENO, F_DUPFD_CLOEXEC, OUTPUT_FD_MIN);
+	if (output.fd < 0 || syscall(SYS_fstat, output.fd, &file) != 0) {
 		output.fd = -1;
 		return;
 	}
@@ -145,8 +146,8 @@ static bool output_is_ours(void)
 {
 	struct stat file;
 
-	return output.fd >= 0 && fstat(output.fd, &file) == 0 && file.st_dev == output.device &&
-	       file.st_ino == output.inode;
+	return output.fd >= 0 && syscall(SYS_fstat, output.fd, &file) == 0 &&
+	       file.st_dev == output.device && file.st_ino == output.inode;
 }
 
 /* Numbers of bytes are read by people here: MiB with two decimals. */
