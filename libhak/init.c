@@ -8,6 +8,7 @@
 #include "base/report.h"
 #include "base/sandbox.h"
 #include "base/settings.h"
+#include "govern/agent.h"
 #include "govern/fork.h"
 #include "govern/lazyfree.h"
 #include "govern/limit.h"
@@ -63,6 +64,8 @@ static HAK_NOINLINE void look_around(void)
 	hak_limit_look(now_ns);
 	hak_telemetry_if_due(now_ns);
 	hak_thread_looked(now_ns, hak_purge_is_pending() || hak_sweep_is_pending());
+	if (hak_agent_is_wanted())
+		hak_agent_tend(now_ns);
 }
 
 static void slow_passed(bool must_look)

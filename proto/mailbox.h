@@ -36,6 +36,7 @@ struct hak_mailbox {
 
 #define HAK_MAILBOX_REMOTE_RECLAIM ((uint64_t)1) /* the daemon has taken pages back before */
 #define HAK_MAILBOX_FAIL ((uint64_t)2) /* at the hard budget allocation fails; else it is counted */
+#define HAK_MAILBOX_AGENT ((uint64_t)4) /* the client may start a thread that hears it at once */
 
 void hak_mailbox_encode(const struct hak_mailbox *mailbox, uint8_t bytes[HAK_MAILBOX_BYTES]);
 void hak_mailbox_decode(const uint8_t bytes[HAK_MAILBOX_BYTES], struct hak_mailbox *mailbox);

@@ -151,6 +151,7 @@ static void reckon(const struct allot *allot, struct client *client,
 	wishes->purge_level = level;
 	wishes->decay_ns = policy_number(client->rule, POLICY_DECAY, 0);
 	wishes->magazine_bytes_max = policy_number(client->rule, POLICY_THREAD_CACHE, 0);
+	wishes->has_agent = policy_number(client->rule, POLICY_AGENT, 0) != 0;
 }
 
 void allot_newcomer(const struct allot *allot, struct client *client)

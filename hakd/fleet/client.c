@@ -6,11 +6,15 @@
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <linux/futex.h>
 #include <linux/magic.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -18,6 +22,9 @@
 #define SEALS_REFUSED (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)
 
 #define READ_TRIES_MAX 3
+
+/* The mailbox, on any size of pages: the kernel rounds up. */
+#define DOORBELL_BYTES HAK_MAILBOX_BYTES
 
 /* No heap counts so far: at 2^53 doubles, and so Prometheus, stop counting by ones. */
 #define COUNTER_MAX ((uint64_t)1 << 53)
@@ -72,6 +79,33 @@ static int write_mailbox(struct client *client)
 	return error;
 }
 
+/* Wakes the client's agent, where it has one. The kernel knows a word by its file and place there:
+ * the page is mapped for the call, and never looked at. An agent that this does not reach looks by
+ * itself within seconds. */
+static void ring(const struct client *client)
+{
+	void *page = mmap(NULL, DOORBELL_BYTES, PROT_READ, MAP_SHARED, client->memfd,
+			  HAK_PAGE_MAILBOX);
+
+	if (page == MAP_FAILED)
+		return;
+	(void)syscall(SYS_futex, (char *)page + HAK_MAILBOX_SEQUENCE, FUTEX_WAKE, INT_MAX, NULL,
+		      NULL, 0);
+	munmap(page, DOORBELL_BYTES);
+}
+
+/* A change, of which an agent is to hear at once. */
+static int tell(struct client *client)
+{
+	int error;
+
+	client->mailbox.epoch++;
+	error = write_mailbox(client);
+	if (error == 0)
+		ring(client);
+	return error;
+}
+
 static void put_wishes(struct hak_mailbox *mailbox, const struct client_wishes *wishes)
 {
 	mailbox->soft_budget_bytes = wishes->budget.soft_bytes;
@@ -82,6 +116,8 @@ static void put_wishes(struct hak_mailbox *mailbox, const struct client_wishes *
 	mailbox->flags &= ~CLIENT_WISH_FLAGS;
 	if (wishes->budget.fails)
 		mailbox->flags |= HAK_MAILBOX_FAIL;
+	if (wishes->has_agent)
+		mailbox->flags |= HAK_MAILBOX_AGENT;
 }
 
 static int read_mailbox(const struct client *client, struct hak_mailbox *mailbox)
@@ -133,8 +169,7 @@ int client_wish(struct client *client, const struct client_wishes *wishes)
 	put_wishes(&client->mailbox, wishes);
 	if (memcmp(&before, &client->mailbox, sizeof before) == 0)
 		return 0;
-	client->mailbox.epoch++;
-	return write_mailbox(client);
+	return tell(client);
 }
 
 int client_new(const struct client_papers *papers, const struct process_identity *identity,
@@ -307,8 +342,7 @@ int client_trim(struct client *client, uint64_t target_bytes)
 {
 	client->mailbox.trim_request++;
 	client->mailbox.trim_target_bytes = target_bytes;
-	client->mailbox.epoch++;
-	return write_mailbox(client);
+	return tell(client);
 }
 
 int client_confirm_reclaim(struct client *client)
@@ -316,8 +350,7 @@ int client_confirm_reclaim(struct client *client)
 	if ((client->mailbox.flags & HAK_MAILBOX_REMOTE_RECLAIM) != 0)
 		return 0;
 	client->mailbox.flags |= HAK_MAILBOX_REMOTE_RECLAIM;
-	client->mailbox.epoch++;
-	return write_mailbox(client);
+	return tell(client);
 }
 
 bool client_maps_page(struct client *client, uint64_t now_ns)

@@ -1,8 +1,8 @@
 /* client.h - one registered process: its memfd, who it is, and its numbers as last believed.
  *
- * The memfd is the client's to scribble on: it is read and written with pread(2) and pwrite(2) and
- * never mapped, every copy is taken once and then judged, and whatever it says counts for this
- * client alone. Two sets of numbers:
+ * The memfd is the client's to scribble on: it is read and written with pread(2) and pwrite(2), and
+ * mapped only to name a word to futex(2). Every copy is taken once and then judged, and whatever it
+ * says counts for this client alone. Two sets of numbers:
  *
  *   telemetry   the last copy that was whole: what the client claims
  *   counted     what its group's sums take: the claim while it is plausible. Counters never fall;
@@ -34,9 +34,10 @@ struct client_wishes {
 	uint64_t purge_level;
 	uint64_t decay_ns;
 	uint64_t magazine_bytes_max;
+	bool has_agent;
 };
 
-#define CLIENT_WISH_FLAGS HAK_MAILBOX_FAIL
+#define CLIENT_WISH_FLAGS (HAK_MAILBOX_FAIL | HAK_MAILBOX_AGENT)
 
 struct client {
 	UT_hash_handle hh;	   /* by pid, in table.h */

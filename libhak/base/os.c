@@ -69,19 +69,25 @@ static size_t mapped_bytes(void)
 	return pages * hak_os_page_bytes();
 }
 
+uint64_t hak_os_limit(int resource)
+{
+	uint64_t limit[2] = {UINT64_MAX}; /* the kernel's struct rlimit64, the soft one first */
+	int saved_errno = errno;
+
+	(void)syscall(SYS_prlimit64, 0, resource, NULL, limit);
+	errno = saved_errno;
+	return limit[0];
+}
+
 size_t hak_os_address_space_bytes(void)
 {
-	struct rlimit limit;
-	int saved_errno = errno;
-	size_t left = SIZE_MAX;
+	uint64_t limit = hak_os_limit(RLIMIT_AS);
+	size_t used;
 
-	if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY) {
-		size_t used = mapped_bytes();
-
-		left = limit.rlim_cur > used ? (size_t)limit.rlim_cur - used : 0;
-	}
-	errno = saved_errno;
-	return left;
+	if (limit == UINT64_MAX)
+		return SIZE_MAX;
+	used = mapped_bytes();
+	return limit > used ? (size_t)limit - used : 0;
 }
 
 /* The kernel rounds the end of a range up to a page, and what lies behind it would go with it. */
@@ -232,15 +238,25 @@ uint64_t hak_os_now_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
 }
 
-void hak_os_futex_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t timeout_ns)
+static void futex_wait(_Atomic uint32_t *word, int operation, uint32_t expected,
+		       uint64_t timeout_ns)
 {
 	struct timespec timeout = {.tv_sec = (time_t)(timeout_ns / 1000000000ull),
 				   .tv_nsec = (long)(timeout_ns % 1000000000ull)};
 	int saved_errno = errno;
 
-	syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, timeout_ns == 0 ? NULL : &timeout,
-		NULL, 0);
+	syscall(SYS_futex, word, operation, expected, timeout_ns == 0 ? NULL : &timeout, NULL, 0);
 	errno = saved_errno;
+}
+
+void hak_os_futex_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t timeout_ns)
+{
+	futex_wait(word, FUTEX_WAIT_PRIVATE, expected, timeout_ns);
+}
+
+void hak_os_futex_wait_shared(_Atomic uint32_t *word, uint32_t expected, uint64_t timeout_ns)
+{
+	futex_wait(word, FUTEX_WAIT, expected, timeout_ns);
 }
 
 void hak_os_yield(void)
@@ -250,10 +266,20 @@ void hak_os_yield(void)
 	hak_os_futex_wait(&nobody_wakes, 0, 1);
 }
 
-void hak_os_futex_wake(_Atomic uint32_t *word, int waiter_count)
+static void futex_wake(_Atomic uint32_t *word, int operation, int waiter_count)
 {
 	int saved_errno = errno;
 
-	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, waiter_count, NULL, NULL, 0);
+	syscall(SYS_futex, word, operation, waiter_count, NULL, NULL, 0);
 	errno = saved_errno;
+}
+
+void hak_os_futex_wake(_Atomic uint32_t *word, int waiter_count)
+{
+	futex_wake(word, FUTEX_WAKE_PRIVATE, waiter_count);
+}
+
+void hak_os_futex_wake_shared(_Atomic uint32_t *word)
+{
+	futex_wake(word, FUTEX_WAKE, INT32_MAX);
 }

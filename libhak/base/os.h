@@ -18,6 +18,9 @@ size_t hak_os_page_bytes(void);
  * later a filter may kill for it. */
 size_t hak_os_ram_bytes(void);
 
+/* The soft limit of a resource, RLIMIT_...; UINT64_MAX: none. */
+uint64_t hak_os_limit(int resource);
+
 /* Bytes of address space that this process may still map; SIZE_MAX without RLIMIT_AS. */
 size_t hak_os_address_space_bytes(void);
 
@@ -77,6 +80,10 @@ uint64_t hak_os_now_ns(void);
  * early: the caller checks again. */
 void hak_os_futex_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t timeout_ns);
 void hak_os_futex_wake(_Atomic uint32_t *word, int waiter_count);
+
+/* The same on a word that another process may wake, or wait on. */
+void hak_os_futex_wait_shared(_Atomic uint32_t *word, uint32_t expected, uint64_t timeout_ns);
+void hak_os_futex_wake_shared(_Atomic uint32_t *word);
 
 /* Lets another thread run: a short sleep on a futex, since sched_yield(2) is no call that every
  * seccomp filter knows of an allocator. */

@@ -29,6 +29,7 @@ void hak_policy_set(const struct hak_policy_values *values)
 	store(&hak_policy.decay_ns, at_most(values->decay_ns, HAK_POLICY_DECAY_NS_MAX));
 	store(&hak_policy.magazine_bytes_max,
 	      at_most(values->magazine_bytes_max, HAK_MAGAZINE_BYTES_MAX));
+	store(&hak_policy.wants_agent, values->wants_agent);
 	atomic_fetch_add_explicit(&hak_policy.change_count, 1, memory_order_relaxed);
 }
 
@@ -39,6 +40,7 @@ void hak_policy_forget(void)
 	/* Mostly there is nothing to forget, and then nothing changes. */
 	if ((hak_setting(&hak_policy.soft_bytes) | hak_setting(&hak_policy.counting_bytes) |
 	     hak_setting(&hak_policy.purge_level) | hak_setting(&hak_policy.decay_ns) |
-	     hak_setting(&hak_policy.magazine_bytes_max)) != 0)
+	     hak_setting(&hak_policy.magazine_bytes_max) | hak_setting(&hak_policy.wants_agent)) !=
+	    0)
 		hak_policy_set(&none);
 }

@@ -27,6 +27,7 @@ struct hak_policy_values {
 	uint64_t purge_level;
 	uint64_t decay_ns;	     /* 0: as set */
 	uint64_t magazine_bytes_max; /* 0: HAK_MAGAZINE_BYTES_MAX */
+	bool wants_agent;
 };
 
 struct hak_policy {
@@ -36,6 +37,7 @@ struct hak_policy {
 	_Atomic uint64_t purge_level;
 	_Atomic uint64_t decay_ns;
 	_Atomic uint64_t magazine_bytes_max;
+	_Atomic uint64_t wants_agent;
 	_Atomic uint32_t change_count; /* how often any of it was set */
 };
 

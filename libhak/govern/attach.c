@@ -57,18 +57,22 @@ static uint64_t heap_bytes(void)
 	return hak_region_open_bytes() + huge.live_bytes;
 }
 
-bool hak_attach_is_due(uint64_t now_ns)
+bool hak_attach_is_of_age(uint64_t now_ns)
 {
 	uint64_t first = atomic_load_explicit(&first_ns, memory_order_relaxed);
 
-	if (hak_settings.registration == HAK_REGISTRATION_NEVER ||
-	    now_ns < atomic_load_explicit(&next_try_ns, memory_order_relaxed))
-		return false;
 	if (first == 0) {
 		first = now_ns;
 		atomic_store_explicit(&first_ns, first, memory_order_relaxed);
 	}
 	return now_ns >= first + AGE_NS || heap_bytes() >= HEAP_BYTES;
+}
+
+bool hak_attach_is_due(uint64_t now_ns)
+{
+	return hak_settings.registration != HAK_REGISTRATION_NEVER &&
+	       now_ns >= atomic_load_explicit(&next_try_ns, memory_order_relaxed) &&
+	       hak_attach_is_of_age(now_ns);
 }
 
 static void set_next_try(uint64_t now_ns)
@@ -83,17 +87,16 @@ static void set_next_try(uint64_t now_ns)
 	atomic_store_explicit(&next_try_ns, now_ns + pause_s * SECOND_NS, memory_order_relaxed);
 }
 
-/* A filter may kill for what we are about to do. */
-static enum hak_sandbox sandbox(void)
+enum hak_sandbox hak_attach_sandbox(void)
 {
 	return hak_settings.registration == HAK_REGISTRATION_ALWAYS ? HAK_SANDBOX_NONE
 								    : hak_sandbox_look();
 }
 
-/* The page that holds the pointer, wiped by every fork; made once. False: not on this kernel. */
-static bool make_shared(void)
+bool hak_attach_share(void)
 {
 	size_t bytes = hak_os_page_bytes();
+	struct hak_shared *none = NULL;
 	void *page;
 
 	if (atomic_load_explicit(&hak_shared, memory_order_relaxed) != NULL)
@@ -106,7 +109,9 @@ static bool make_shared(void)
 		return false;
 	}
 	/* release: pairs with the acquire in hak_shared_page() */
-	atomic_store_explicit(&hak_shared, page, memory_order_release);
+	if (!atomic_compare_exchange_strong_explicit(&hak_shared, &none, page, memory_order_release,
+						     memory_order_relaxed))
+		hak_os_unmap(page, bytes); /* another thread was first */
 	return true;
 }
 
@@ -150,9 +155,7 @@ static int connect_daemon(void)
 /* The library cannot know what a signal of SIGXFSZ would do to the program. */
 static bool file_may_have(uint64_t bytes)
 {
-	struct rlimit limit;
-
-	return getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur >= bytes;
+	return hak_os_limit(RLIMIT_FSIZE) >= bytes;
 }
 
 static int make_memfd(uint64_t bytes)
@@ -201,7 +204,7 @@ static unsigned char *begin(uint64_t now_ns)
 {
 	uint64_t bytes = hak_page_bytes(hak_region.superslab_count_max);
 
-	if (!make_shared() || !file_may_have(bytes))
+	if (!hak_attach_share() || !file_may_have(bytes))
 		return NULL;
 	socket_fd = connect_daemon();
 	page_fd = socket_fd < 0 ? -1 : make_memfd(bytes);
@@ -224,7 +227,7 @@ unsigned char *hak_attach_begin(uint64_t now_ns)
 	if (!hak_region_is_born())
 		return NULL;
 	set_next_try(now_ns);
-	switch (sandbox()) {
+	switch (hak_attach_sandbox()) {
 	case HAK_SANDBOX_NONE:
 		page = begin(now_ns);
 		break;

@@ -17,7 +17,18 @@
 #ifndef HAK_GOVERN_ATTACH_H
 #define HAK_GOVERN_ATTACH_H
 
-#include "base/config.h"
+#include "base/sandbox.h"
+
+/* True where the process is old or large enough to be worth a daemon's. Cheap. */
+bool hak_attach_is_of_age(uint64_t now_ns);
+
+/* Whether a seccomp filter may kill for more than an allocator's usual calls, unless HAK_REGISTER=1
+ * says that it does not. Some system calls. */
+enum hak_sandbox hak_attach_sandbox(void);
+
+/* Makes the page that every fork wipes (heap/shared.h), where there is none yet; by any number of
+ * threads at once. False: not on this kernel. */
+bool hak_attach_share(void);
 
 /* True where the process has no page and it is time to try. Cheap. */
 bool hak_attach_is_due(uint64_t now_ns);

@@ -283,6 +283,12 @@ static bool is_due(uint64_t now_ns)
 		atomic_load_explicit(&is_marking, memory_order_relaxed));
 }
 
+bool hak_lazyfree_is_marking(void)
+{
+	return atomic_load_explicit(&is_marking, memory_order_relaxed) &&
+	       hak_region_open_bytes() >= HEAP_BYTES_MIN;
+}
+
 void hak_lazyfree_if_due(uint64_t now_ns)
 {
 	/* In any case, since hak_lazyfree_is_urgent() asks for what was not told. */

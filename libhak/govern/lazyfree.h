@@ -28,6 +28,9 @@
  * is under way. */
 bool hak_lazyfree_is_urgent(void);
 
+/* A look at the heap is under way, and the next call goes on with it. */
+bool hak_lazyfree_is_marking(void);
+
 /* Called on the way out of slow paths, not of each: returns at once unless there is much to mark,
  * and takes a millisecond at most. */
 void hak_lazyfree_if_due(uint64_t now_ns);

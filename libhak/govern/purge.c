@@ -86,6 +86,12 @@ bool hak_purge_is_pending(void)
 	return hak_pool_has_empty() || hak_huge_cache_has_any();
 }
 
+bool hak_purge_has_more(uint64_t now_ns)
+{
+	return hak_pool_has_empty() &&
+	       now_ns >= atomic_load_explicit(&due_ns, memory_order_relaxed);
+}
+
 void hak_purge_if_due(uint64_t now_ns)
 {
 	if (!hak_purge_is_pending())

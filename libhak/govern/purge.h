@@ -48,6 +48,9 @@ uint64_t hak_purge_returned_bytes(void);
 /* Called on the way out of slow paths, not of each: returns at once unless something may be due. */
 void hak_purge_if_due(uint64_t now_ns);
 
+/* True: the last call has left some of what was due, for the next. */
+bool hak_purge_has_more(uint64_t now_ns);
+
 /* True: there is something whose time will come. */
 bool hak_purge_is_pending(void);
 

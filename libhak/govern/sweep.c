@@ -20,7 +20,7 @@
 #define PAUSE_NS_MAX 64000000000ull
 
 static _Atomic bool is_busy;
-static _Atomic bool is_pending;
+static _Atomic enum { QUIET, PENDING, SWEEPING } state;
 static _Atomic uint64_t due_ns;
 
 /* Of whoever is busy. */
@@ -103,7 +103,18 @@ static void step(uint64_t now_ns, uint64_t decay_ns)
 
 bool hak_sweep_is_pending(void)
 {
-	return atomic_load_explicit(&is_pending, memory_order_relaxed);
+	return atomic_load_explicit(&state, memory_order_relaxed) != QUIET;
+}
+
+bool hak_sweep_is_under_way(void)
+{
+	return atomic_load_explicit(&state, memory_order_relaxed) == SWEEPING;
+}
+
+/* What is idle is too little, or its time is farther away than a decay, where a look is put off. */
+static bool is_quiet(uint64_t now_ns, uint64_t decay_ns)
+{
+	return sweep.idle_last < IDLE_BYTES_MIN || now_ns + decay_ns < sweep.resume_ns;
 }
 
 void hak_sweep_if_due(uint64_t now_ns)
@@ -126,10 +137,10 @@ void hak_sweep_if_due(uint64_t now_ns)
 		look(now_ns, decay_ns);
 	if (!sweep.is_sweeping)
 		next_ns += decay_ns / LOOKS_A_DECAY;
-	/* Not for as long as a look is put off. */
-	atomic_store_explicit(&is_pending,
-			      sweep.is_sweeping || (sweep.idle_last >= IDLE_BYTES_MIN &&
-						    now_ns + decay_ns >= sweep.resume_ns),
+	atomic_store_explicit(&state,
+			      sweep.is_sweeping		   ? SWEEPING
+			      : is_quiet(now_ns, decay_ns) ? QUIET
+							   : PENDING,
 			      memory_order_relaxed);
 	atomic_store_explicit(&due_ns, next_ns, memory_order_relaxed);
 	atomic_store_explicit(&is_busy, false, memory_order_release);

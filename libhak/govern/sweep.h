@@ -17,6 +17,9 @@
 /* Called on the way out of slow paths, not of each: returns at once unless something is due. */
 void hak_sweep_if_due(uint64_t now_ns);
 
+/* True: memory is being looked for, a step with each call. */
+bool hak_sweep_is_under_way(void);
+
 /* True: so much is idle that its time may come. */
 bool hak_sweep_is_pending(void);
 

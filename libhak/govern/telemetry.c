@@ -15,6 +15,7 @@
 #include "proto/telemetry.h"
 
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define INTERVAL_NS ((uint64_t)10000000)
@@ -58,6 +59,13 @@ static void fill_classes(const struct hak_stats *stats, const struct hak_tally_s
 	}
 }
 
+static uint64_t agent_count(void)
+{
+	struct hak_shared *page = atomic_load_explicit(&hak_shared, memory_order_acquire);
+
+	return page != NULL ? atomic_load_explicit(&page->agent_count, memory_order_relaxed) : 0;
+}
+
 static void collect(uint64_t now_ns)
 {
 	struct hak_stats stats;
@@ -80,6 +88,7 @@ static void collect(uint64_t now_ns)
 	telemetry.refaulted_bytes_total = hak_tally_not_negative(sums.refaulted_bytes);
 	telemetry.allocation_failure_total = hak_budget_failure_count();
 	telemetry.budget_exceeded_total = hak_limit_exceeded_count();
+	telemetry.agent_count = agent_count();
 	telemetry.updated_ns = now_ns;
 	fill_classes(&stats, &sums);
 
@@ -112,7 +121,7 @@ static void attach(uint64_t now_ns)
 	atomic_store_explicit(&epoch_read, 0, memory_order_relaxed);
 	telemetry.version = HAK_TELEMETRY_VERSION;
 	telemetry.metric_count = HAK_METRIC_COUNT;
-	telemetry.pid = (uint64_t)getpid();
+	telemetry.pid = (uint64_t)syscall(SYS_getpid);
 	telemetry.started_ns = now_ns;
 	collect(now_ns);
 	publish(page);
@@ -158,6 +167,7 @@ static void hear_policy(void)
 		.purge_level = mailbox.purge_level,
 		.decay_ns = mailbox.decay_ns,
 		.magazine_bytes_max = mailbox.magazine_bytes_max,
+		.wants_agent = (mailbox.flags & HAK_MAILBOX_AGENT) != 0,
 	};
 	uint64_t before = hak_setting(&hak_policy.magazine_bytes_max);
 
@@ -214,6 +224,11 @@ static void work(unsigned char *page, uint64_t now_ns)
 	publish(page);
 	if (hak_attach_is_orphan(page, now_ns))
 		attach(now_ns);
+}
+
+bool hak_telemetry_is_trimming(void)
+{
+	return atomic_load_explicit(&is_trimming, memory_order_relaxed);
 }
 
 bool hak_telemetry_has_news(unsigned char *page)

@@ -27,6 +27,9 @@ HAK_INLINE bool hak_telemetry_is_urgent(void)
 	return page != NULL && hak_telemetry_has_news(page);
 }
 
+/* A trim is under way: the next look goes on with it. */
+bool hak_telemetry_is_trimming(void);
+
 /* Called on the way out of slow paths, not of each. */
 void hak_telemetry_if_due(uint64_t now_ns);
 

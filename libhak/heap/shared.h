@@ -40,6 +40,8 @@
 struct hak_shared {
 	_Atomic(unsigned char *) page; /* the mapping, proto/page.h; NULL: nobody reads it */
 	unsigned char *mapping;	       /* the same, kept for the next daemon; attach.c's own */
+	_Atomic uint32_t agent_count;  /* 0 or 1 threads of ours (govern/agent.h) */
+	_Atomic uint64_t agent_due_ns; /* when one may be started; agent.c's own */
 };
 
 /* NULL until the process has such a page. */

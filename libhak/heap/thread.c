@@ -336,6 +336,18 @@ void hak_thread_look(void)
 	errno = saved_errno;
 }
 
+bool hak_thread_outside(void (*function)(void))
+{
+	struct hak_thread *thread = self;
+
+	if (thread == NULL || holds_gate())
+		return false;
+	hak_gate_leave_own(&thread->pass);
+	function();
+	hak_gate_enter(&gate, &thread->pass);
+	return true;
+}
+
 /* A look costs as much as thirty hits. */
 #define HITS_MAX 16384
 #define HITS_MAX_PENDING 1024

@@ -66,6 +66,10 @@ void hak_thread_shed(void);
 /* A slow path for nothing but a look at the clock (hak_magazine_is_to_look). */
 void hak_thread_look(void);
 
+/* On the way out of a slow path, when nothing of it is left to do: leaves the gate, calls, and
+ * comes back. False, and not called: this thread has no record, or is about to fork. */
+bool hak_thread_outside(void (*function)(void));
+
 /* After a look: says when this thread takes the next, in blocks taken. Seldom, but where something
  * is pending: the less often the sooner the last one was. */
 void hak_thread_looked(uint64_t now_ns, bool is_pending);

@@ -352,10 +352,14 @@ class Cases:
               f"registration, {min(longest['0']):.0f} us without")
         assert cost < 100
 
-    def under_stress(self):
+    def agent_under_stress(self):
+        """The same beside an agent."""
+        self.under_stress(HAK_AGENT="1", HAK_DECAY="100")
+
+    def under_stress(self, **variables):
         """The stress test of many threads, which checks every byte, while trims are asked for."""
         daemon = Daemon(self.socket)
-        program = Program(None, [self.program, "4", self.amount, "11"], self.socket)
+        program = Program(None, [self.program, "4", self.amount, "11"], self.socket, **variables)
         page = daemon.accept(60)
         assert page is not None
         count = 0
@@ -388,10 +392,14 @@ class Cases:
         program.process.kill()
         program.process.wait()
 
-    def mad_daemon(self):
+    def mad_daemon_with_agent(self):
+        """The same beside an agent, to whom it may have said all the time that there is news."""
+        self.mad_daemon(HAK_AGENT="1")
+
+    def mad_daemon(self, **variables):
         """Whatever stands in the mailbox, the program goes on."""
         daemon = Daemon(self.socket)
-        program = self.run("is_trimmed")
+        program = self.run("is_trimmed", **variables)
         page = daemon.accept()
         program.hears("freed")
         program.go()

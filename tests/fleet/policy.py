@@ -204,6 +204,44 @@ class Cases:
             for _ in messages[first:first + 1000]:
                 stream.readline()
 
+    def agent(self):
+        """Programs that stand still: who may have an agent gives back, and trims at once."""
+        self.start("[policy quick]\ncomm=quick\nagent=yes\n"
+                   "[policy bell]\ncomm=bell\nagent=yes\ndecay=24h\n")
+        self.fleet.environment["HAK_LAZYFREE"] = "no"
+        quick, bell, other = (self.still(name) for name in ("quick", "bell", "other"))
+        for program, count in ((quick, 1), (bell, 1), (other, 0)):
+            assert self.fleet.clients()[program.pid]["metrics"]["agent_count"] == count
+        self.fleet.wait_for("it gives back", lambda: resident(quick.pid) < 40 * MIB, 30)
+        assert resident(bell.pid) > 100 * MIB and resident(other.pid) > 100 * MIB
+        # By its clock alone it would look once in 5 s.
+        begin = time.monotonic()
+        for _ in range(10):
+            status, answer = self.fleet.post(f"/v1/clients/{bell.pid}/trim", {"method": "mailbox"})
+            assert status == 202, answer
+            self.fleet.wait_for("it trims", lambda: self.fleet.clients()[bell.pid]["trim"]["ack"]
+                                == answer["trim_request"], 30)
+        took = time.monotonic() - begin
+        print(f"ten trims of a program that stands still in {took:.1f} s")
+        assert took < 25 and resident(bell.pid) < 40 * MIB
+        fleet.end_all([quick, bell, other])
+
+    def still(self, name):
+        """A program of that name that has heard its policy, then freed 120 MB, and stands still."""
+        os.symlink(sys.executable, f"{self.folder}/{name}")
+        script = ("import os, sys, time\n"
+                  "def use(count): kept = [bytes(4000) for _ in range(count)]\n"
+                  "for _ in range(400 if sys.argv[1] != 'other' else 20):\n"
+                  "    use(3000)\n"
+                  "    if len(os.listdir('/proc/self/task')) > 1: break\n"
+                  "    time.sleep(0.05)\n"
+                  "use(30000)\n"
+                  "print('ready', flush=True)\n"
+                  "sys.stdin.readline()\n")
+        program = self.fleet.run(f"{self.folder}/{name}", "-c", script, name)
+        fleet.lines_until_ready(program)
+        return program
+
     def lapse(self):
         """A budget of a daemon that is killed holds for a minute, and then no more."""
         self.start("[policy all]\nhard = 32M\non-limit = fail\n")

@@ -216,6 +216,23 @@ static void newcomers(void **state)
 	assert_true(made[1].wishes.budget.fails);
 }
 
+static void who_may_have_an_agent(void **state)
+{
+	(void)state;
+	begin("[policy a]\ncomm=same\nagent=yes\n");
+	allot_newcomer(&allot, &made[0]);
+	assert_true(made[0].wishes.has_agent);
+	deal(SECOND);
+	assert_true((box_of(0).flags & HAK_MAILBOX_AGENT) != 0);
+	assert_true((box_of(2).flags & HAK_MAILBOX_AGENT) == 0);
+	set_policy("[policy a]\ncomm=same\nagent=yes\ndry-run=yes\n");
+	deal(2 * SECOND);
+	assert_true((box_of(0).flags & HAK_MAILBOX_AGENT) == 0);
+	set_policy("[policy a]\ncomm=same\nagent=yes\nexempt=yes\n");
+	deal(3 * SECOND);
+	assert_true((box_of(0).flags & HAK_MAILBOX_AGENT) == 0);
+}
+
 static void as_many_as_may_be(void **state)
 {
 	static struct overrides overrides;
@@ -253,6 +270,7 @@ int main(void)
 		cmocka_unit_test_teardown(the_host, tear_down),
 		cmocka_unit_test_teardown(nothing_is_written_twice, tear_down),
 		cmocka_unit_test_teardown(newcomers, tear_down),
+		cmocka_unit_test_teardown(who_may_have_an_agent, tear_down),
 		cmocka_unit_test(as_many_as_may_be),
 	};
 

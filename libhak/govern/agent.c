@@ -1,0 +1,272 @@
+#include "govern/agent.h"
+
+#include "base/os.h"
+#include "base/report.h"
+#include "govern/attach.h"
+#include "govern/lazyfree.h"
+#include "govern/purge.h"
+#include "govern/sweep.h"
+#include "govern/telemetry.h"
+#include "heap/shared.h"
+#include "heap/thread.h"
+#include "proto/mailbox.h"
+#include "proto/page.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* Of its own need 16 KiB would do; the program's static thread-local storage lies in it as well,
+ * and where there is more of that than usual a larger one is tried. */
+#define STACK_BYTES ((size_t)256 << 10)
+#define STACK_BYTES_LARGE ((size_t)8 << 20)
+
+/* The kernel's sets of signals. Two are the C library's own: by one of them setuid(2) reaches every
+ * thread. */
+#define SIGNAL_COUNT 64
+#define ALL_BUT_ITS_OWN (~((uint64_t)3 << 31))
+
+/* Between two looks at most; a daemon that writes without end gets no more of the processor. */
+#define STEP_NS ((uint64_t)1000000)
+
+/* While the program has been at work: looks in a decay, and how many. */
+#define LOOKS_A_DECAY 4
+#define LOOKS (2 * LOOKS_A_DECAY)
+#define PAUSE_NS_MIN ((uint64_t)50000000)
+
+#define SECOND_NS ((uint64_t)1000000000)
+#define RETRY_NS (60 * SECOND_NS)
+
+static _Atomic bool cannot_be;	     /* on this kernel */
+static _Atomic(void *) agent;	     /* whose thread pointer this is */
+static _Atomic uint32_t was_stirred; /* the program has been at work since the last look */
+
+/* Where it sleeps for longer than that should be noticed in; NULL: it does not. */
+static _Atomic(_Atomic uint32_t *) sleeps_at;
+
+static struct hak_shared *shared(void)
+{
+	/* acquire: pairs with the release in hak_attach_share() */
+	return atomic_load_explicit(&hak_shared, memory_order_acquire);
+}
+
+/* Wiped by a fork, as is the count: a child begins anew. */
+static void put_off_until(uint64_t due_ns)
+{
+	atomic_store_explicit(&shared()->agent_due_ns, due_ns, memory_order_relaxed);
+}
+
+/* What it waits on: the lower half of the mailbox's sequence, or without a daemon a word of our
+ * own. */
+static _Atomic uint32_t *word(void)
+{
+	unsigned char *page = hak_shared_page();
+
+	if (page == NULL)
+		return &was_stirred;
+	return (_Atomic uint32_t *)(void *)(page + HAK_PAGE_MAILBOX + HAK_MAILBOX_SEQUENCE);
+}
+
+static bool has_more_to_do(uint64_t now_ns)
+{
+	return hak_telemetry_is_trimming() || hak_lazyfree_is_marking() ||
+	       hak_sweep_is_under_way() || hak_purge_has_more(now_ns);
+}
+
+static uint64_t pause_ns(void)
+{
+	uint64_t pause = hak_policy_decay_ns() / LOOKS_A_DECAY;
+
+	if (pause < PAUSE_NS_MIN)
+		return PAUSE_NS_MIN;
+	return pause < HAK_AGENT_IDLE_NS ? pause : HAK_AGENT_IDLE_NS;
+}
+
+static void nap(void)
+{
+	static _Atomic uint32_t nobody_wakes;
+
+	hak_os_futex_wait(&nobody_wakes, 0, STEP_NS);
+}
+
+/* Who stirs right before it has fallen asleep may wake nobody, and tries again at its next look; so
+ * long it may be late. */
+static void sleep_long(_Atomic uint32_t *at, uint32_t seen, uint64_t timeout_ns)
+{
+	atomic_store_explicit(&sleeps_at, at, memory_order_relaxed);
+	hak_os_futex_wait_shared(at, seen, timeout_ns);
+	atomic_store_explicit(&sleeps_at, NULL, memory_order_relaxed);
+}
+
+/* One look, and the wait for the next. Returns how many are left before it sleeps for long. */
+static unsigned make_round(unsigned looks_left)
+{
+	_Atomic uint32_t *at = word();
+	/* Before the look: a change that comes while it lasts ends the wait at once. acquire: the
+	 * look is to see what the daemon wrote before. */
+	uint32_t seen = atomic_load_explicit(at, memory_order_acquire);
+	bool stirred = atomic_exchange_explicit(&was_stirred, 0, memory_order_relaxed) != 0;
+
+	if (stirred)
+		looks_left = LOOKS;
+	hak_thread_look();
+	nap();
+	if (has_more_to_do(hak_os_now_ns()))
+		return looks_left;
+	if (looks_left == 0 && !hak_purge_is_pending() && !hak_sweep_is_pending()) {
+		sleep_long(at, seen, HAK_AGENT_IDLE_NS);
+		/* Whatever it was, it may have begun what takes time. */
+		return atomic_load_explicit(at, memory_order_relaxed) != seen ? LOOKS : 0;
+	}
+	hak_os_futex_wait_shared(at, seen, pause_ns());
+	return looks_left != 0 ? looks_left - 1 : 0;
+}
+
+static void *run(void *context)
+{
+	unsigned looks_left = LOOKS;
+
+	atomic_store_explicit(&agent, __builtin_thread_pointer(), memory_order_relaxed);
+	/* Not by prctl(3), which is ours and listens. */
+	(void)syscall(SYS_prctl, PR_SET_NAME, "hak-agent", 0, 0, 0);
+	for (;;) {
+		if (hak_agent_is_wanted())
+			looks_left = make_round(looks_left);
+		else
+			sleep_long(&was_stirred, 0, 0);
+	}
+	return context;
+}
+
+/* The attributes hold nothing that is to be destroyed. */
+static int create(size_t stack_bytes)
+{
+	pthread_attr_t attributes;
+	pthread_t thread;
+	int error = pthread_attr_init(&attributes);
+
+	if (error == 0)
+		error = pthread_attr_setstacksize(&attributes, stack_bytes);
+	if (error == 0)
+		error = pthread_create(&thread, &attributes, run, NULL);
+	return error;
+}
+
+static void say_that_it_cannot(int error)
+{
+	static _Atomic bool is_said;
+	struct hak_line line;
+
+	if (atomic_exchange_explicit(&is_said, true, memory_order_relaxed))
+		return;
+	hak_line_begin(&line);
+	hak_line_put(&line, "the agent's thread cannot be started (errno ");
+	hak_line_put_number(&line, (uint64_t)error);
+	hak_line_put(&line, "); going on without");
+	hak_line_write(&line);
+}
+
+/* Outside the gate: the C library allocates for it. It inherits the mask, so no handler of the
+ * program ever runs in it. */
+static void start(void)
+{
+	static const uint64_t all = ALL_BUT_ITS_OWN;
+	int saved_errno = errno, error;
+	uint64_t before;
+
+	(void)syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, sizeof before);
+	atomic_store_explicit(&sleeps_at, NULL, memory_order_relaxed);
+	error = create(STACK_BYTES);
+	if (error == EINVAL)
+		error = create(STACK_BYTES_LARGE);
+	(void)syscall(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, sizeof before);
+	if (error != 0) {
+		put_off_until(hak_os_now_ns() + RETRY_NS);
+		atomic_store_explicit(&shared()->agent_count, 0, memory_order_relaxed);
+		say_that_it_cannot(error);
+	}
+	errno = saved_errno;
+}
+
+/* Where malloc is called by a signal handler, that may have come in the midst of pthread_create()
+ * itself. Such a thread has a signal blocked that has a handler, as few others do; who always has
+ * leaves it to them. By system calls, as sigaction(2) may be somebody else's, and each name that
+ * the library asks for is looked up at every program's start. */
+static bool may_be_handling_a_signal(void)
+{
+	uint64_t blocked = 0;
+
+	(void)syscall(SYS_rt_sigprocmask, SIG_SETMASK, NULL, &blocked, sizeof blocked);
+	for (unsigned i = 0; i < SIGNAL_COUNT; i++) {
+		/* the kernel's struct sigaction, the handler first */
+		uintptr_t action[8] = {0};
+
+		if ((blocked >> i & 1) != 0 &&
+		    syscall(SYS_rt_sigaction, i + 1, NULL, action, sizeof blocked) == 0 &&
+		    action[0] != (uintptr_t)SIG_DFL && action[0] != (uintptr_t)SIG_IGN)
+			return true;
+	}
+	return false;
+}
+
+static bool is_due(uint64_t now_ns)
+{
+	if (atomic_load_explicit(&cannot_be, memory_order_relaxed) || !hak_attach_is_of_age(now_ns))
+		return false;
+	if (!hak_attach_share()) {
+		atomic_store_explicit(&cannot_be, true, memory_order_relaxed);
+		return false;
+	}
+	return now_ns >= atomic_load_explicit(&shared()->agent_due_ns, memory_order_relaxed);
+}
+
+static bool may_start(void)
+{
+	enum hak_sandbox sandbox = hak_attach_sandbox();
+
+	if (sandbox == HAK_SANDBOX_FILTERED)
+		put_off_until(UINT64_MAX);
+	return sandbox == HAK_SANDBOX_NONE && !may_be_handling_a_signal();
+}
+
+static void start_if_due(uint64_t now_ns)
+{
+	int saved_errno = errno;
+	uint32_t none = 0;
+
+	if (!is_due(now_ns))
+		return;
+	put_off_until(now_ns + SECOND_NS);
+	if (may_start() &&
+	    atomic_compare_exchange_strong_explicit(&shared()->agent_count, &none, 1,
+						    memory_order_relaxed, memory_order_relaxed) &&
+	    !hak_thread_outside(start))
+		atomic_store_explicit(&shared()->agent_count, 0, memory_order_relaxed);
+	errno = saved_errno;
+}
+
+/* The program is at work. */
+static void stir(void)
+{
+	_Atomic uint32_t *at = atomic_load_explicit(&sleeps_at, memory_order_relaxed);
+
+	if (atomic_load_explicit(&agent, memory_order_relaxed) == __builtin_thread_pointer())
+		return;
+	if (atomic_load_explicit(&was_stirred, memory_order_relaxed) == 0)
+		atomic_store_explicit(&was_stirred, 1, memory_order_relaxed);
+	if (at != NULL)
+		hak_os_futex_wake_shared(at);
+}
+
+void hak_agent_tend(uint64_t now_ns)
+{
+	struct hak_shared *page = shared();
+
+	if (page != NULL && atomic_load_explicit(&page->agent_count, memory_order_relaxed) != 0)
+		stir();
+	else
+		start_if_due(now_ns);
+}

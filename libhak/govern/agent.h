@@ -1,0 +1,39 @@
+/* agent.h - a thread that answers for a program that stands still; only where it is asked for.
+ *
+ * All that libhak does besides serving calls it does on the program's own slow paths. Who makes
+ * none keeps what it has freed last, and hears of a trim when it wakes up. With HAK_AGENT=1, or the
+ * daemon's policy agent=yes, one thread makes slow paths of its own: a look (heap/thread.h) when
+ * the mailbox changes, some in the decay after the program has been at work and while something is
+ * yet to age, and one in HAK_AGENT_IDLE_NS else. What lies in the magazines of other threads is
+ * theirs, and stays until they come to a slow path.
+ *
+ * When: on a slow path, once the process would register (attach.h), so that short commands and
+ * daemons that are about to fork have none; not from a signal handler, nor while a fork is under
+ * way, nor under a seccomp filter unless HAK_REGISTER=1. A child of a fork has none until a slow
+ * path of its own starts one. Where nobody asks for it any more it sleeps until somebody does.
+ *
+ * How: pthread_create(3), so that setuid(2) and the like reach it; all signals blocked, a stack of
+ * its own, named hak-agent; it never ends. It waits by futex(2) on the sequence of the mailbox,
+ * which the daemon wakes after each change. Where it cannot be started that is one line on fd 2,
+ * and all goes on as without.
+ *
+ * Threads    any.
+ * Source     proto/mailbox.h, futex(2), pthreads(7).
+ */
+#ifndef HAK_GOVERN_AGENT_H
+#define HAK_GOVERN_AGENT_H
+
+#include "base/policy.h"
+
+#define HAK_AGENT_IDLE_NS ((uint64_t)5000000000)
+
+HAK_INLINE bool hak_agent_is_wanted(void)
+{
+	return hak_settings.agent || hak_setting(&hak_policy.wants_agent) != 0;
+}
+
+/* Inside the gate, on the way out of a slow path and after all else that looks there: starts it, or
+ * lets it know that the program is at work. Leaves the gate for a moment to start it. */
+void hak_agent_tend(uint64_t now_ns);
+
+#endif
