@@ -18,6 +18,7 @@ static const char usage[] =
 	"\n"
 	"  --budget SIZE  above so much in use and cached, what is free goes back at once\n"
 	"  --limit SIZE   above so much, allocation fails\n"
+	"  --agent        a thread gives memory back while a program stands still\n"
 	"  --secure       libhak-secure.so, with more checks\n"
 	"  --stats        a summary of the heap at the command's end, on its standard error\n"
 	"  --lib PATH     this libhak rather than the one beside hak-run\n"
@@ -31,10 +32,11 @@ static const char usage[] =
 struct options {
 	const char *library;		    /* NULL: the one that is found */
 	uint64_t budget_bytes, limit_bytes; /* 0: not given */
-	bool is_secure, has_stats;
+	bool is_secure, has_agent, has_stats;
 };
 
 enum option_letter {
+	OPTION_AGENT = 'a',
 	OPTION_BUDGET = 'b',
 	OPTION_HELP = 'h',
 	OPTION_LIB = 'L',
@@ -45,6 +47,7 @@ enum option_letter {
 };
 
 static const struct option long_options[] = {
+	{"agent", no_argument, NULL, OPTION_AGENT},
 	{"budget", required_argument, NULL, OPTION_BUDGET},
 	{"help", no_argument, NULL, OPTION_HELP},
 	{"lib", required_argument, NULL, OPTION_LIB},
@@ -59,6 +62,9 @@ static const struct option long_options[] = {
 static bool take_option(int letter, struct options *options)
 {
 	switch (letter) {
+	case OPTION_AGENT:
+		options->has_agent = true;
+		return true;
 	case OPTION_BUDGET:
 		return arguments_size(optarg, &options->budget_bytes);
 	case OPTION_LIMIT:
@@ -110,6 +116,8 @@ static void set_environment(const struct options *options, const char *library)
 {
 	set_bytes("HAK_BUDGET_SOFT", options->budget_bytes);
 	set_bytes("HAK_BUDGET_HARD", options->limit_bytes);
+	if (options->has_agent)
+		set_text("HAK_AGENT", "1");
 	if (options->has_stats)
 		set_text("HAK_STATS", "1");
 	preload_set(library);

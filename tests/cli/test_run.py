@@ -100,6 +100,17 @@ def test_settings(hak_run, library):
     assert "HAK_BUDGET_SOFT=77M\n" in done.stdout and "HAK_STATS" not in done.stdout
 
 
+def test_agent(hak_run):
+    """A thread of libhak's own, in a program that stands still as well."""
+    code = ("import os, time\nx = [bytes(4000) for _ in range(9000)]\ndel x\ntime.sleep(0.2)\n"
+            "tasks = '/proc/self/task'\n"
+            "print(*(open(f'{tasks}/{task}/comm').read() for task in os.listdir(tasks)))")
+    assert "hak-agent" in hak_run("--agent", "python3", "-c", code,
+                                  environment={"PYTHONMALLOC": "malloc"}).stdout
+    assert "hak-agent" not in hak_run("python3", "-c", code,
+                                      environment={"PYTHONMALLOC": "malloc"}).stdout
+
+
 def test_limit_is_one(hak_run):
     """An allocation above it fails, and so does one that together with others is."""
     code = ("a = [bytes(1 << 20) for _ in range(30)]\n"
@@ -209,7 +220,7 @@ def test_libraries_that_will_not_do(hak_run, library, tmp_path):
     (tmp_path / "text.so").write_text("text " * 100)
     fails_with(tmp_path / "text.so", "no shared library")
     fails_with(copy_with(library, tmp_path / "a b.so", b"\x7fELF", b"\x7fELF"), "blank")
-    newer = copy_with(library, tmp_path / "newer.so", b"\0GLIBC_2.33\0", b"\0GLIBC_9.99\0")
+    newer = copy_with(library, tmp_path / "newer.so", b"\0GLIBC_2.34\0", b"\0GLIBC_9.99\0")
     fails_with(newer, "GLIBC_9.99' not found")
     needy = copy_with(library, tmp_path / "needy.so", b"\0libc.so.6\0", b"\0libq.so.6\0")
     fails_with(needy, "libq.so.6")
