@@ -101,11 +101,11 @@ class Cases:
         self.fleet.wait_for("what was marked is gone",
                             lambda: memory(program.pid)[1] <= marked / 20 + 4 * MIB, seconds)
         took = time.monotonic() - begin
+        self.fleet.wait_for("hakd has heard",
+                            lambda: self.fleet.of(program.pid)["remote"]["ack"] > 0)
         left, still = memory(program.pid)
         print(f"{resident / MIB:.0f} MiB resident, {marked / MIB:.0f} marked; after {took:.1f} s "
               f"{left / MIB:.0f} and {still / MIB:.1f}")
-        self.fleet.wait_for("hakd has heard",
-                            lambda: self.fleet.of(program.pid)["remote"]["ack"] > 0)
         client = self.fleet.of(program.pid)
         remote, lazyfree = client["remote"], client["metrics"]["lazyfree_bytes"]
         assert resident - left >= marked * 0.95 - 4 * MIB
