@@ -30,7 +30,6 @@ void hak_policy_set(const struct hak_policy_values *values)
 	store(&hak_policy.magazine_bytes_max,
 	      at_most(values->magazine_bytes_max, HAK_MAGAZINE_BYTES_MAX));
 	store(&hak_policy.wants_agent, values->wants_agent);
-	atomic_fetch_add_explicit(&hak_policy.change_count, 1, memory_order_relaxed);
 }
 
 void hak_policy_forget(void)

@@ -38,7 +38,6 @@ struct hak_policy {
 	_Atomic uint64_t decay_ns;
 	_Atomic uint64_t magazine_bytes_max;
 	_Atomic uint64_t wants_agent;
-	_Atomic uint32_t change_count; /* how often any of it was set */
 };
 
 extern HAK_HIDDEN struct hak_policy hak_policy;

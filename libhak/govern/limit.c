@@ -110,6 +110,26 @@ static bool has_room_after_purge(size_t bytes)
 	return !hak_budget_refuses(bytes);
 }
 
+#define TRIES_MAX 4
+
+/* Again where others were moving memory meanwhile: what they hold on its way to the cache can go as
+ * well. */
+static bool make_room(size_t bytes)
+{
+	for (unsigned try = 0; try < TRIES_MAX; try++) {
+		uint64_t held = hak_budget_settle();
+
+		if (has_room_after_purge(bytes))
+			return true;
+		trim_all(bytes);
+		if (!hak_budget_refuses(bytes))
+			return true;
+		if (hak_budget_settle() == held)
+			break;
+	}
+	return false;
+}
+
 /* A budget of a daemon that is gone is none; this thread may be the first to look for long. */
 static void forget_the_silent(void)
 {
@@ -123,33 +143,21 @@ static void forget_the_silent(void)
 	hak_thread_leave(thread);
 }
 
-/* What refused may have been a budget of which the daemon has said meanwhile that it is another: on
- * the way out of the slow path that was refused. True once for each thread. */
-static bool policy_has_changed(void)
-{
-	static __thread uint32_t known;
-	uint32_t count = atomic_load_explicit(&hak_policy.change_count, memory_order_relaxed);
-	bool has_changed = count != known;
-
-	known = count;
-	return has_changed;
-}
-
 bool hak_limit_relieve(size_t bytes)
 {
+	size_t wanted = hak_budget_refused();
 	int saved_errno = errno;
 	bool has_room;
 
-	if (!hak_budget_refuses(bytes))
-		return policy_has_changed();
+	if (wanted == 0)
+		return false;
+	/* Others have given back meanwhile, or the daemon has changed the budget. */
+	if (!hak_budget_refuses(wanted))
+		return true;
 	forget_the_silent();
-	has_room = has_room_after_purge(bytes);
-	if (!has_room) {
-		trim_all(bytes);
-		has_room = !hak_budget_refuses(bytes);
-	}
+	has_room = make_room(wanted);
 	if (!has_room && callback_helps(bytes))
-		has_room = has_room_after_purge(bytes);
+		has_room = has_room_after_purge(wanted);
 	hak_budget_measure_anew();
 	errno = saved_errno;
 	return has_room;

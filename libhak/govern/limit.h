@@ -11,8 +11,8 @@
 uint64_t hak_limit_used(void);
 
 /* Makes room for so many bytes under the hard budget: first all that is free goes back, then the
- * program's callback is asked. True: there is room now, or the daemon has changed the budget. False
- * as well where the budget has room and something else has none. */
+ * program's callback is asked. True: there is room now. False as well where it was not the budget
+ * that refused this thread. */
 bool hak_limit_relieve(size_t bytes);
 
 /* Inside the gate, on some slow paths: above the soft budget, or where the daemon asks for a level

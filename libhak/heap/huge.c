@@ -56,6 +56,7 @@ static void registry_add(struct hak_mapping *mapping)
 	mapping->next = buckets[bucket];
 	buckets[bucket] = mapping;
 	sum_locked(shard, mapping->bytes, 1);
+	hak_mapping_arrive(mapping);
 	hak_lock_give(&shard->lock);
 }
 
@@ -71,6 +72,7 @@ static struct hak_mapping *registry_remove(const void *start)
 		if ((*at)->start == start) {
 			mapping = *at;
 			*at = mapping->next;
+			hak_mapping_leave(mapping);
 			sum_locked(shard, -(uint64_t)mapping->bytes, -(uint64_t)1);
 			break;
 		}

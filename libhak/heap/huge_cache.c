@@ -71,6 +71,7 @@ static struct hak_mapping *cache_remove_locked(unsigned i)
 	size_t have = atomic_load_explicit(&cache.bytes, memory_order_relaxed);
 
 	HAK_ASSERT(hak_lock_is_mine(&cache.lock));
+	hak_mapping_leave(mapping);
 	cache.mappings[i] = cache.mappings[--cache.count];
 	/* release: pairs with the acquire in hak_huge_cache_has_any() */
 	atomic_store_explicit(&cache.bytes, have - mapping->bytes, memory_order_release);
@@ -117,6 +118,7 @@ void hak_huge_cache_give(struct hak_mapping *mapping)
 			cache.mappings[cache.count++] = mapping;
 			atomic_store_explicit(&cache.bytes, have + mapping->bytes,
 					      memory_order_relaxed);
+			hak_mapping_arrive(mapping);
 		} else {
 			evicted = cache_evict_locked(UINT64_MAX);
 		}
@@ -257,11 +259,8 @@ static struct hak_mapping *cache_take(size_t bytes)
 /* With the last reserve, if need be. NULL: no memory. */
 static struct hak_mapping *take_fresh(size_t bytes, size_t alignment)
 {
-	struct hak_mapping *mapping;
+	struct hak_mapping *mapping = hak_mapping_make(bytes, alignment);
 
-	if (!hak_budget_allows(bytes))
-		return NULL;
-	mapping = hak_mapping_make(bytes, alignment);
 	if (mapping == NULL) {
 		hak_huge_cache_make_room();
 		mapping = hak_mapping_make(bytes, alignment);

@@ -2,7 +2,6 @@
 
 #include "base/os.h"
 #include "base/probe.h"
-#include "heap/budget.h"
 #include "heap/meta.h"
 
 #include <stdatomic.h>
@@ -47,9 +46,30 @@ static void set_piece_count(struct hak_mapping *mapping, unsigned was, unsigned 
 		atomic_fetch_add_explicit(&gathered_count, change, memory_order_relaxed);
 }
 
+/* True: the budget has room for so many bytes more of a mapping, and they are held. */
+static bool reserve(struct hak_mapping *mapping, size_t bytes)
+{
+	size_t held;
+
+	if (!hak_budget_reserve(bytes, &held))
+		return false;
+	mapping->held_bytes += held;
+	return true;
+}
+
+/* So many bytes are not needed after all. */
+static void take_back(struct hak_mapping *mapping, size_t bytes)
+{
+	size_t held = mapping->held_bytes < bytes ? mapping->held_bytes : bytes;
+
+	hak_budget_release(held);
+	mapping->held_bytes -= held;
+}
+
 /* The record goes; the memory has gone already, or elsewhere. */
 static void forget(struct hak_mapping *mapping)
 {
+	hak_mapping_arrive(mapping);
 	set_piece_count(mapping, mapping->piece_count, 1);
 	give_record(mapping);
 }
@@ -79,19 +99,21 @@ struct hak_mapping *hak_mapping_make(size_t bytes, size_t alignment)
 
 	if (mapping == NULL)
 		return NULL;
-	mapping->start = map_aligned(bytes, alignment);
+	*mapping = (struct hak_mapping){.bytes = bytes, .piece_count = 1};
+	if (reserve(mapping, bytes))
+		mapping->start = map_aligned(bytes, alignment);
 	if (mapping->start == NULL) {
-		give_record(mapping);
+		forget(mapping);
 		return NULL;
 	}
-	mapping->bytes = bytes;
-	mapping->piece_count = 1;
 	HAK_PROBE(huge_map, mapping->start, bytes);
 	return mapping;
 }
 
 void hak_mapping_unmap(struct hak_mapping *mapping)
 {
+	/* First: what is on its way out is in nobody's way. */
+	hak_mapping_arrive(mapping);
 	hak_os_unmap(mapping->start, mapping->bytes);
 	HAK_PROBE(huge_unmap, mapping->start, mapping->bytes);
 	forget(mapping);
@@ -121,6 +143,8 @@ static void cut_pieces(struct hak_mapping *mapping, size_t bytes, struct hak_map
 	set_piece_count(tail, 1, was > 1 ? tail_count : 1);
 	tail->start = mapping->start + bytes;
 	tail->bytes = mapping->bytes - bytes;
+	tail->held_bytes = mapping->held_bytes > bytes ? mapping->held_bytes - bytes : 0;
+	mapping->held_bytes -= tail->held_bytes;
 	mapping->bytes = bytes;
 }
 
@@ -130,6 +154,7 @@ static void unmap_tail(struct hak_mapping *mapping, size_t bytes)
 
 	cut_pieces(mapping, bytes, &tail);
 	hak_os_unmap(tail.start, tail.bytes);
+	hak_mapping_arrive(&tail);
 	set_piece_count(&tail, tail.piece_count, 1);
 }
 
@@ -196,8 +221,11 @@ static bool move_all(struct hak_mapping *const *mappings, unsigned count, struct
 		else
 			hak_os_unmap(mappings[i]->start, mappings[i]->bytes);
 	}
-	for (unsigned i = 1; i < count; i++)
+	for (unsigned i = 1; i < count; i++) {
+		mappings[0]->held_bytes += mappings[i]->held_bytes;
+		mappings[i]->held_bytes = 0;
 		forget(mappings[i]);
+	}
 	return moved;
 }
 
@@ -206,9 +234,11 @@ struct hak_mapping *hak_mapping_gather(struct hak_mapping *const *mappings, unsi
 {
 	struct hak_mapping *whole = mappings[0];
 	struct range range = {.bytes = bytes};
+	size_t have = 0;
 
-	/* Of the whole: the mappings count nowhere now. */
-	if (hak_budget_allows(bytes))
+	for (unsigned i = 0; i < count; i++)
+		have += mappings[i]->bytes;
+	if (have >= bytes || reserve(whole, bytes - have))
 		range.start = hak_os_map(bytes);
 	if (!move_all(mappings, count, &range)) {
 		forget(whole);
@@ -247,13 +277,14 @@ bool hak_mapping_resize(struct hak_mapping *mapping, size_t bytes)
 		unmap_tail(mapping, bytes);
 		return true;
 	}
-	/* Of the whole: on its way, the mapping counts nowhere. */
-	if (!hak_budget_allows(bytes))
+	if (!reserve(mapping, bytes - mapping->bytes))
 		return false;
 	start = mapping->piece_count > 1 ? copy(mapping, bytes)
 					 : hak_os_remap(mapping->start, mapping->bytes, bytes);
-	if (start == NULL)
+	if (start == NULL) {
+		take_back(mapping, bytes - mapping->bytes);
 		return false;
+	}
 	HAK_PROBE(huge_resize, mapping->start, start, mapping->bytes, bytes);
 	mapping->start = start;
 	mapping->bytes = bytes;

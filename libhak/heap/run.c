@@ -25,12 +25,16 @@ void *hak_run_take(size_t size, size_t alignment, bool *zeroed)
 {
 	unsigned unit_count = hak_run_units(size) + (unsigned)HAK_GUARD_UNITS;
 	unsigned unit_alignment = hak_run_units(alignment);
-	uint32_t unit = HAK_POOL_NONE;
+	uint32_t unit;
+	size_t held;
 
-	if (hak_budget_allows((size_t)unit_count << HAK_UNIT_SHIFT))
-		unit = hak_pool_take(unit_count, unit_alignment, zeroed);
-	if (unit == HAK_POOL_NONE)
+	if (!hak_budget_reserve((size_t)unit_count << HAK_UNIT_SHIFT, &held))
 		return NULL;
+	unit = hak_pool_take(unit_count, unit_alignment, zeroed);
+	if (unit == HAK_POOL_NONE) {
+		hak_budget_release(held);
+		return NULL;
+	}
 	struct hak_slab *slab = hak_control_slab(unit);
 	uint64_t last = atomic_load_explicit(&slab->control, memory_order_relaxed);
 
@@ -41,6 +45,7 @@ void *hak_run_take(size_t size, size_t alignment, bool *zeroed)
 			      memory_order_release);
 	hak_region_mark(unit, unit_count, HAK_CLASS_RUN_HEAD, HAK_CLASS_RUN_TAIL);
 	hak_tally_add_run_units(unit_count);
+	hak_budget_release(held);
 	if (HAK_GUARD_UNITS != 0)
 		hak_os_guard(guard_of(unit, unit_count), HAK_UNIT_BYTES);
 	return hak_region_address(unit);

@@ -31,8 +31,12 @@ static HAK_EARLY _Atomic enum { KEY_TO_COME, KEY_MADE, KEY_REFUSED } key_state;
 static __thread struct hak_thread *self;
 static __thread bool is_over;
 
-/* Without a record: visits under way, blocks given so far, a pass for a fork. */
-static __thread volatile uint8_t visit_count;
+/* Without a record: visits under way, and how often this thread has become a child; side by side,
+ * since static TLS has no room for holes. Blocks given so far, a pass for a fork. */
+static __thread struct {
+	volatile uint8_t visit_count;
+	volatile uint8_t child_count;
+} visiting;
 static __thread uint16_t give_count;
 static __thread struct hak_gate_pass own_pass;
 
@@ -42,9 +46,6 @@ static __thread int32_t hits_to_look;
 
 /* Forks that signal handlers make while this thread holds the gate for one. */
 static __thread uint8_t nested_fork_count;
-
-/* How often this thread has become a child. */
-static __thread volatile uint8_t child_count;
 
 static_assert(sizeof(struct hak_magazine_heads) + 2 * sizeof(void *) + sizeof(int64_t) +
 			      4 * sizeof(uint32_t) <=
@@ -76,33 +77,34 @@ static bool holds_gate(void)
  * the visits are counted in one place, and in the other or not. This thread is the only one. */
 static void recount_if_child(uint8_t last_child_count)
 {
-	if (hak_unlikely(child_count != last_child_count))
-		atomic_store_explicit(&visitors.inside_count, visit_count, memory_order_relaxed);
+	if (hak_unlikely(visiting.child_count != last_child_count))
+		atomic_store_explicit(&visitors.inside_count, visiting.visit_count,
+				      memory_order_relaxed);
 }
 
 static void enter_as_visitor(void)
 {
-	uint8_t last_child_count = child_count;
+	uint8_t last_child_count = visiting.child_count;
 
 	if (holds_gate()) {
 		hak_gate_enter(&gate, &own_pass);
 		return;
 	}
-	visit_count++;
+	visiting.visit_count++;
 	hak_gate_enter(&gate, &visitors);
 	recount_if_child(last_child_count);
 }
 
 static void leave_as_visitor(void)
 {
-	uint8_t last_child_count = child_count;
+	uint8_t last_child_count = visiting.child_count;
 
 	if (holds_gate()) {
 		hak_gate_leave(&own_pass);
 		return;
 	}
 	hak_gate_leave(&visitors);
-	visit_count--;
+	visiting.visit_count--;
 	recount_if_child(last_child_count);
 }
 
@@ -171,7 +173,7 @@ static struct hak_thread *make_record_locked(void)
 	return thread;
 }
 
-/* A record for the calling thread, or NULL: no memory. Inside the gate, as a visitor. */
+/* A record for the calling thread, or NULL: no memory. Inside the gate, as a visiting. */
 static struct hak_thread *take_record(void)
 {
 	struct hak_thread *thread;
@@ -402,7 +404,7 @@ void hak_thread_give(unsigned class_idx, void *block)
  * other threads had in their hands is lost to it, a lock that one of them held as well. */
 static bool is_inside(void)
 {
-	return visit_count != 0 ||
+	return visiting.visit_count != 0 ||
 	       atomic_load_explicit(&forking_pass()->inside_count, memory_order_relaxed) != 0;
 }
 
@@ -466,14 +468,14 @@ static void forget_others(bool were_at_rest)
 		hak_lock_give(&thread_lock);
 	if (self != NULL)
 		begin_life(self);
-	atomic_store_explicit(&visitors.inside_count, visit_count, memory_order_relaxed);
+	atomic_store_explicit(&visitors.inside_count, visiting.visit_count, memory_order_relaxed);
 }
 
 void hak_thread_fork_child(void)
 {
 	struct hak_gate_pass *mine = forking_pass();
 
-	child_count++;
+	visiting.child_count++;
 	/* By a thread that was about to fork, and is gone. */
 	if (hak_gate_is_closed(&gate) && !holds_gate())
 		hak_gate_open(&gate);
