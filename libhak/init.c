@@ -5,6 +5,7 @@
  */
 #include "base/forward.h"
 #include "base/os.h"
+#include "base/policy.h"
 #include "base/report.h"
 #include "base/sandbox.h"
 #include "base/settings.h"
@@ -64,7 +65,7 @@ static HAK_NOINLINE void look_around(void)
 	hak_limit_look(now_ns);
 	hak_telemetry_if_due(now_ns);
 	hak_thread_looked(now_ns, hak_purge_is_pending() || hak_sweep_is_pending());
-	if (hak_agent_is_wanted())
+	if (hak_policy_has_agent())
 		hak_agent_tend(now_ns);
 }
 

@@ -52,6 +52,12 @@ HAK_INLINE uint64_t hak_policy_stricter(uint64_t one, uint64_t other)
 	return one - 1 < other - 1 ? one : other;
 }
 
+/* Whether there may be threads of libhak's own (govern/agent.h). */
+HAK_INLINE bool hak_policy_has_agent(void)
+{
+	return hak_settings.agent || hak_setting(&hak_policy.wants_agent) != 0;
+}
+
 /* The hard budget that refuses, and the soft one; 0: none. */
 HAK_INLINE uint64_t hak_policy_hard_bytes(void)
 {

@@ -187,15 +187,44 @@ static void read_variable(const char *variable)
 	hak_line_write(&line);
 }
 
+struct hak_pressure_words hak_pressure_words;
+
+/* The text behind a name. */
+static void keep_words(const char *variable, const char *name, char *words, size_t words_bytes)
+{
+	size_t skip = strlen(name);
+
+	if (strncmp(variable, name, skip) != 0)
+		return;
+	if (strlen(variable + skip) < words_bytes)
+		strcpy(words, variable + skip);
+	else
+		hak_pressure_words.is_too_long = true;
+}
+
+static void read_words(const char *variable)
+{
+	keep_words(variable, "MEMORY_PRESSURE_WATCH=", hak_pressure_words.watch,
+		   sizeof hak_pressure_words.watch);
+	keep_words(variable, "MEMORY_PRESSURE_WRITE=", hak_pressure_words.write,
+		   sizeof hak_pressure_words.write);
+}
+
 void hak_settings_read(char *const *environment)
 {
 	if (getauxval(AT_SECURE) != 0) {
 		hak_settings.registration = HAK_REGISTRATION_NEVER;
 		return;
 	}
-	for (; environment != NULL && *environment != NULL; environment++)
-		if (strncmp(*environment, "HAK_", 4) == 0)
-			read_variable(*environment);
+	/* Most begin otherwise, and this is a part of each program's start. */
+	for (; environment != NULL && *environment != NULL; environment++) {
+		const char *variable = *environment;
+
+		if (variable[0] == 'H' && strncmp(variable, "HAK_", 4) == 0)
+			read_variable(variable);
+		else if (variable[0] == 'M')
+			read_words(variable);
+	}
 }
 
 enum hak_settings_refusal hak_settings_set(const char *name, const char *text)

@@ -51,6 +51,19 @@ struct hak_settings {
 
 extern HAK_HIDDEN struct hak_settings hak_settings;
 
+/* What the system's manager says of memory pressure (govern/watch.h): $MEMORY_PRESSURE_WATCH and
+ * _WRITE as they stood at the start, since programs write over their environment. "" is none. */
+#define HAK_PRESSURE_WATCH_BYTES 4096
+#define HAK_PRESSURE_WRITE_BYTES 512
+
+struct hak_pressure_words {
+	bool is_too_long;
+	char watch[HAK_PRESSURE_WATCH_BYTES];
+	char write[HAK_PRESSURE_WRITE_BYTES];
+};
+
+extern HAK_HIDDEN struct hak_pressure_words hak_pressure_words;
+
 HAK_INLINE uint64_t hak_setting(const _Atomic uint64_t *number)
 {
 	return atomic_load_explicit(number, memory_order_relaxed);

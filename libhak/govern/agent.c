@@ -1,12 +1,14 @@
 #include "govern/agent.h"
 
 #include "base/os.h"
+#include "base/policy.h"
 #include "base/report.h"
 #include "govern/attach.h"
 #include "govern/lazyfree.h"
 #include "govern/purge.h"
 #include "govern/sweep.h"
 #include "govern/telemetry.h"
+#include "govern/watch.h"
 #include "heap/shared.h"
 #include "heap/thread.h"
 #include "proto/mailbox.h"
@@ -125,36 +127,6 @@ static unsigned make_round(unsigned looks_left)
 	return looks_left != 0 ? looks_left - 1 : 0;
 }
 
-static void *run(void *context)
-{
-	unsigned looks_left = LOOKS;
-
-	atomic_store_explicit(&agent, __builtin_thread_pointer(), memory_order_relaxed);
-	/* Not by prctl(3), which is ours and listens. */
-	(void)syscall(SYS_prctl, PR_SET_NAME, "hak-agent", 0, 0, 0);
-	for (;;) {
-		if (hak_agent_is_wanted())
-			looks_left = make_round(looks_left);
-		else
-			sleep_long(&was_stirred, 0, 0);
-	}
-	return context;
-}
-
-/* The attributes hold nothing that is to be destroyed. */
-static int create(size_t stack_bytes)
-{
-	pthread_attr_t attributes;
-	pthread_t thread;
-	int error = pthread_attr_init(&attributes);
-
-	if (error == 0)
-		error = pthread_attr_setstacksize(&attributes, stack_bytes);
-	if (error == 0)
-		error = pthread_create(&thread, &attributes, run, NULL);
-	return error;
-}
-
 static void say_that_it_cannot(int error)
 {
 	static _Atomic bool is_said;
@@ -169,8 +141,51 @@ static void say_that_it_cannot(int error)
 	hak_line_write(&line);
 }
 
-/* Outside the gate: the C library allocates for it. It inherits the mask, so no handler of the
- * program ever runs in it. */
+/* The attributes hold nothing that is to be destroyed. */
+static int create_with(size_t stack_bytes, void *(*function)(void *))
+{
+	pthread_attr_t attributes;
+	pthread_t thread;
+	int error = pthread_attr_init(&attributes);
+
+	if (error == 0)
+		error = pthread_attr_setstacksize(&attributes, stack_bytes);
+	if (error == 0)
+		error = pthread_create(&thread, &attributes, function, NULL);
+	return error;
+}
+
+/* 0 or an errno that has been said. The thread inherits the signal mask. */
+static int create(void *(*function)(void *))
+{
+	int error = create_with(STACK_BYTES, function);
+
+	if (error == EINVAL)
+		error = create_with(STACK_BYTES_LARGE, function);
+	if (error != 0)
+		say_that_it_cannot(error);
+	return error;
+}
+
+static void *run(void *context)
+{
+	unsigned looks_left = LOOKS;
+
+	atomic_store_explicit(&agent, __builtin_thread_pointer(), memory_order_relaxed);
+	/* Not by prctl(3), which is ours and listens. */
+	(void)syscall(SYS_prctl, PR_SET_NAME, "hak-agent", 0, 0, 0);
+	if (hak_watch_is_asked_for())
+		(void)create(hak_watch_run);
+	for (;;) {
+		if (hak_policy_has_agent())
+			looks_left = make_round(looks_left);
+		else
+			sleep_long(&was_stirred, 0, 0);
+	}
+	return context;
+}
+
+/* Outside the gate: the C library allocates for it. No handler of the program ever runs in it. */
 static void start(void)
 {
 	static const uint64_t all = ALL_BUT_ITS_OWN;
@@ -179,14 +194,11 @@ static void start(void)
 
 	(void)syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, sizeof before);
 	atomic_store_explicit(&sleeps_at, NULL, memory_order_relaxed);
-	error = create(STACK_BYTES);
-	if (error == EINVAL)
-		error = create(STACK_BYTES_LARGE);
+	error = create(run);
 	(void)syscall(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, sizeof before);
 	if (error != 0) {
 		put_off_until(hak_os_now_ns() + RETRY_NS);
 		atomic_store_explicit(&shared()->agent_count, 0, memory_order_relaxed);
-		say_that_it_cannot(error);
 	}
 	errno = saved_errno;
 }

@@ -15,7 +15,7 @@
  * How: pthread_create(3), so that setuid(2) and the like reach it; all signals blocked, a stack of
  * its own, named hak-agent; it never ends. It waits by futex(2) on the sequence of the mailbox,
  * which the daemon wakes after each change. Where it cannot be started that is one line on fd 2,
- * and all goes on as without.
+ * and all goes on as without. A second thread may watch for pressure (watch.h).
  *
  * Threads    any.
  * Source     proto/mailbox.h, futex(2), pthreads(7).
@@ -23,14 +23,9 @@
 #ifndef HAK_GOVERN_AGENT_H
 #define HAK_GOVERN_AGENT_H
 
-#include "base/policy.h"
+#include "base/config.h"
 
 #define HAK_AGENT_IDLE_NS ((uint64_t)5000000000)
-
-HAK_INLINE bool hak_agent_is_wanted(void)
-{
-	return hak_settings.agent || hak_setting(&hak_policy.wants_agent) != 0;
-}
 
 /* Inside the gate, on the way out of a slow path and after all else that looks there: starts it, or
  * lets it know that the program is at work. Leaves the gate for a moment to start it. */

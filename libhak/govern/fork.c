@@ -2,6 +2,7 @@
 
 #include "govern/attach.h"
 #include "govern/limit.h"
+#include "govern/watch.h"
 #include "heap/thread.h"
 
 #include <pthread.h>
@@ -47,6 +48,7 @@ static void begin_anew(void)
 {
 	hak_attach_fork_child();
 	hak_limit_fork_child();
+	hak_watch_fork_child();
 	hak_thread_fork_child();
 	/* fork(3) has opened it for the child already, however often it was held. */
 	if (streams_count != 0)

@@ -112,6 +112,13 @@ static void use_with_agent(void)
 	await_threads(2);
 }
 
+/* And with the one that watches, where there is something to watch. */
+static void use_with_agents(void)
+{
+	use_and_free();
+	await_threads(getenv("WATCHED") != NULL ? 3 : 2);
+}
+
 static void gives_back(void)
 {
 	use_with_agent();
@@ -318,6 +325,36 @@ static void is_refused(void)
 	must(thread_count() == 1, "it was refused");
 }
 
+/* watch.py says when, by its environment's means. */
+static void is_pressed(void)
+{
+	use_with_agents();
+	must(write(STDOUT_FILENO, "ready\n", 6) == 6, "write");
+	await_return();
+}
+
+/* All descriptors but the standard ones are closed, and a child is made, which has no more. */
+static void is_pressed_and_closes(void)
+{
+	int fd;
+
+	use_with_agents();
+	for (int i = 0; i < SECONDS_MAX * 50 && fcntl(100, F_GETFD) < 0; i++)
+		nap();
+	must(fcntl(100, F_GETFD) == FD_CLOEXEC, "a descriptor that is not passed on");
+	pid_t child = fork();
+
+	if (child == 0)
+		_exit(fcntl(100, F_GETFD) < 0 ? 0 : 1);
+	await_child(child);
+	must(close_range(3, ~0u, 0) == 0, "close_range");
+	fd = open("/dev/zero", O_RDONLY);
+	must(fd >= 0 && dup2(fd, 100) == 100, "dup2");
+	must(write(STDOUT_FILENO, "ready\n", 6) == 6, "write");
+	await_return();
+	must(fcntl(100, F_GETFD) == 0, "the program's own descriptor was closed");
+}
+
 int main(int count, char **arguments)
 {
 	static const struct {
@@ -335,6 +372,8 @@ int main(int count, char **arguments)
 		{"has_a_filter", has_a_filter},
 		{"has_a_handler", has_a_handler},
 		{"is_refused", is_refused},
+		{"is_pressed", is_pressed},
+		{"is_pressed_and_closes", is_pressed_and_closes},
 	};
 
 	if (count != 2)
