@@ -232,7 +232,9 @@ void store_restore(struct store *store, const struct store_parts *parts, const c
 		sort_out(store);
 	parts->table->dropping = on_dropping;
 	parts->table->dropping_context = store;
-	table_deal(parts->table, clock_now_ns());
+	/* Right away: one that is killed before its first tick, and again, would let clients
+	 * believe that there is nobody. */
+	table_tick(parts->table, clock_now_ns());
 	store_tick(store, clock_now_ns());
 }
 
@@ -270,12 +272,17 @@ static bool store_page(struct store *store, struct client *client)
 	return true;
 }
 
+static bool is_worth_it(const struct client *client, uint64_t now_ns)
+{
+	return client->has_come_again || now_ns - client->registered_ns >= STORE_AGE_NS;
+}
+
 static void store_pages(struct store *store, size_t turns, uint64_t now_ns)
 {
 	struct client *client = store->record.table->by_pid;
 
 	for (; client != NULL && turns > 0; client = client->hh.next) {
-		if (client->is_stored || now_ns - client->registered_ns < STORE_AGE_NS)
+		if (client->is_stored || !is_worth_it(client, now_ns))
 			continue;
 		if (store->stored_count + store->gone_count == STORE_PAGES_MAX ||
 		    !store_page(store, client))

@@ -4,8 +4,8 @@
  * answered and at the end.
  *
  *   under a service manager   in a memfd that the manager keeps ("state"), and with it the pages of
- *                             clients that are STORE_AGE_NS old ("page.INODE"): of such a client's
- *                             registration nothing is lost, and it does not notice
+ *                             clients that are STORE_AGE_NS old, or come again ("page.INODE"): of
+ *                             such a client's registration nothing is lost, and it does not notice
  *   by hand                   in DIR/state; clients register again
  *
  * The manager has the descriptors as long as the unit is not stopped, and passes them to the next

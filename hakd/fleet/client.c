@@ -158,8 +158,7 @@ int client_resume(struct client *client)
 	if (error != 0 || client->mailbox.sequence % 2 == 0)
 		return error;
 	/* The last daemon was killed while it wrote this. */
-	client->mailbox.epoch++;
-	return write_mailbox(client);
+	return tell(client);
 }
 
 int client_wish(struct client *client, const struct client_wishes *wishes)

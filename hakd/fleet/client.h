@@ -65,6 +65,7 @@ struct client {
 	uint64_t registered_ns;
 	time_t registered;
 	bool plausible;
+	bool has_come_again;	    /* it was a client before, under another page */
 	bool is_stored;		    /* its page is with the service manager */
 	bool is_hidden;		    /* hakd may not look at its address space */
 	uint64_t looked_ns;	    /* when the advisor was asked to */

@@ -43,6 +43,7 @@ void past_give(struct past *past, struct client *client)
 	bool has_page = past_has_page(past, client);
 	bool goes_on = is_same_heap(past, client);
 
+	client->has_come_again = true;
 	for (enum hak_metric i = 0; i < HAK_METRIC_COUNT; i++) {
 		/* Some begin anew with each page, as libhak has them. Of one page they do not. */
 		if (!group_metric_is_counter(i) || !goes_on ||

@@ -33,7 +33,8 @@ struct past {
 
 void past_of(const struct client *client, struct past *past);
 
-/* Gives a client, with fresh numbers, its past. Counters that go on (it is the same heap, and it
+/* Gives a client, with fresh numbers, its past: of the same process, and all of it where it is the
+ * same heap, too. Counters that go on (it is the same heap, and it
  * has counted no less) stay in past->counted, and are the client's from here on; the others are 0
  * there: they stay with the group. A heap is another one after an exec, whose region lies
  * elsewhere. */
