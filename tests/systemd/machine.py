@@ -172,12 +172,15 @@ class Machine:
             return False
         return self.run("systemctl", "is-system-running").stdout.strip() in ("running", "degraded")
 
+    def entrance(self):
+        """What a command begins with that is to run there."""
+        return ["nsenter", "-t", str(self.leader), "-m", "-p", "-u", "-i", "-n", "-C", "--root",
+                "--wd"]
+
     def run(self, *words, user=None, group="nogroup"):
         """Runs a command there, of root's or without any right; its status and what it printed."""
-        enter = ["nsenter", "-t", str(self.leader), "-m", "-p", "-u", "-i", "-n", "-C", "--root",
-                 "--wd"]
         become = ["setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups"]
-        return subprocess.run(enter + (become if user else []) + list(words), text=True,
+        return subprocess.run(self.entrance() + (become if user else []) + list(words), text=True,
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, timeout=COMMAND_SECONDS,
                               env=ENVIRONMENT, preexec_fn=die_with_parent)
