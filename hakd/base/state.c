@@ -168,7 +168,8 @@ static void read_boot(uint8_t boot[STATE_BOOT_BYTES])
 		if (*at == '-')
 			continue;
 		byte[0] = *at;
-		boot[digit / 2] = (uint8_t)(boot[digit / 2] << 4 | strtoul(byte, NULL, 16));
+		boot[digit / 2] = (uint8_t)((unsigned long)boot[digit / 2] << 4 |
+					    strtoul(byte, NULL, 16));
 		digit++;
 	}
 }
