@@ -21,7 +21,7 @@
 #define VERSION                                                                                    \
 	STRING(HAK_VERSION_MAJOR) "." STRING(HAK_VERSION_MINOR) "." STRING(HAK_VERSION_PATCH)
 
-enum socket_kind { SOCKET_CLIENT, SOCKET_CONTROL, SOCKET_METRICS, SOCKET_KINDS };
+enum socket_kind { SOCKET_CLIENT, SOCKET_CONTROL, SOCKET_PRESSURE, SOCKET_METRICS, SOCKET_KINDS };
 
 static const struct {
 	const char *name; /* of systemd's FileDescriptorName=, and of the file */
@@ -31,6 +31,7 @@ static const struct {
 } sockets[SOCKET_KINDS] = {
 	[SOCKET_CLIENT] = {"client", SOCK_SEQPACKET, 0666, true},
 	[SOCKET_CONTROL] = {"control", SOCK_STREAM, 0660, true},
+	[SOCKET_PRESSURE] = {"pressure", SOCK_STREAM, 0666, true},
 	[SOCKET_METRICS] = {"metrics", SOCK_STREAM, 0666, false},
 };
 
@@ -43,7 +44,10 @@ static int serve(struct daemon *daemon, enum socket_kind kind, int fd)
 		error = http_listen(&daemon->http, fd);
 	else if (kind == SOCKET_METRICS)
 		error = http_listen(&daemon->metrics_http, fd);
-	else if (daemon->listener.fd < 0)
+	else if (kind == SOCKET_PRESSURE && daemon->pressure_socket.fd < 0)
+		error = pressure_socket_init(&daemon->pressure_socket, daemon->base,
+					     &daemon->effects, fd);
+	else if (kind == SOCKET_CLIENT && daemon->listener.fd < 0)
 		error = listener_init(&daemon->listener, daemon->base, &daemon->table, fd);
 	if (error != 0) {
 		log_say(LOG_ERR, "Cannot serve the socket '%s': %s.", sockets[kind].name,
@@ -113,7 +117,7 @@ static int make_socket(struct daemon *daemon, enum socket_kind kind, char *path)
 static int make_sockets(struct daemon *daemon, const struct daemon_options *options,
 			const bool served[SOCKET_KINDS])
 {
-	static const enum socket_kind order[] = {SOCKET_CONTROL, SOCKET_CLIENT};
+	static const enum socket_kind order[] = {SOCKET_CONTROL, SOCKET_CLIENT, SOCKET_PRESSURE};
 	const char *folder = options->runtime_dir;
 	int error = 0;
 
@@ -126,7 +130,8 @@ static int make_sockets(struct daemon *daemon, const struct daemon_options *opti
 	for (size_t i = 0; error == 0 && i < sizeof order / sizeof order[0]; i++) {
 		char *path = NULL;
 
-		if (served[order[i]])
+		/* Under systemd that socket is no must, and its folder no place to make one. */
+		if (served[order[i]] || (order[i] == SOCKET_PRESSURE && served[SOCKET_CLIENT]))
 			continue;
 		if (asprintf(&path, "%s/%s", folder, sockets[order[i]].name) < 0)
 			path = NULL;
@@ -244,6 +249,7 @@ static void on_tick(evutil_socket_t fd, short what, void *context)
 	(void)what;
 	table_tick(&daemon->table, clock_now_ns());
 	join(daemon);
+	pressure_socket_tick(&daemon->pressure_socket, clock_now_ns());
 	effects_tick(&daemon->effects, clock_now_ns());
 	advisor_tick(&daemon->advisor, clock_now_ns());
 	store_tick(&daemon->store, clock_now_ns());
@@ -383,7 +389,8 @@ int daemon_init(struct daemon *daemon, const struct daemon_options *options)
 	bool served[SOCKET_KINDS] = {false};
 	int error;
 
-	*daemon = (struct daemon){.listener = {.fd = -1}, .table = {.departures = -1}};
+	*daemon = (struct daemon){
+		.listener = {.fd = -1}, .pressure_socket = {.fd = -1}, .table = {.departures = -1}};
 	store_init(&daemon->store);
 	daemon->control = (struct control){.table = &daemon->table,
 					   .effects = &daemon->effects,
@@ -428,6 +435,7 @@ void daemon_deinit(struct daemon *daemon)
 	while (daemon->event_count > 0)
 		event_free(daemon->events[--daemon->event_count]);
 	listener_deinit(&daemon->listener);
+	pressure_socket_deinit(&daemon->pressure_socket);
 	http_deinit(&daemon->http);
 	http_deinit(&daemon->metrics_http);
 	effects_deinit(&daemon->effects);

@@ -1,6 +1,6 @@
 /* daemon.h - hakd as a whole: the sockets, the table of clients and the loop that serves them.
  *
- * One thread, one event loop. Sockets come from systemd by name (client, control, metrics), or are
+ * One thread, one event loop. Sockets come from systemd by name (daemon.c has them), or are
  * made below the runtime directory; those that were made here are removed at a clean stop.
  */
 #ifndef HAKD_DAEMON_H
@@ -12,6 +12,7 @@
 #include "serve/control.h"
 #include "serve/http.h"
 #include "serve/listener.h"
+#include "serve/pressure_socket.h"
 #include "store.h"
 
 #define DAEMON_TICK_SECONDS 2
@@ -34,12 +35,13 @@ struct daemon {
 	struct advisor advisor;
 	struct control control;
 	struct listener listener;
+	struct pressure_socket pressure_socket;
 	struct store store;
 	struct http http;	  /* control */
 	struct http metrics_http; /* metrics */
 	struct event *events[6];  /* signals, departures, tick, watchdog */
 	size_t event_count;
-	char *made[3]; /* paths of the sockets that were made here */
+	char *made[4]; /* paths of the sockets that were made here */
 	size_t made_count;
 	char status[192]; /* as the service manager knows it */
 };

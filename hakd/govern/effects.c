@@ -23,17 +23,26 @@ bool effects_is_paused(const struct effects *effects, uint64_t now_ns)
 	return effects->paused_until_ns > now_ns;
 }
 
-/* The highest level of those whose signals call for memory now. */
-static enum level level_on(const struct effects *effects, const struct client *client)
+enum level effects_level(const struct effects *effects, uint64_t group_id)
 {
 	const struct level_judge *system = &effects->pressure.system.judge;
-	const struct pressure_watch *group = pressure_find(&effects->pressure,
-							   client->history.group_id);
+	const struct pressure_watch *group = pressure_find(&effects->pressure, group_id);
 	enum level level = system->is_pressing ? system->level : LEVEL_NONE;
 
 	if (group != NULL && group->judge.is_pressing && group->judge.level > level)
 		level = group->judge.level;
 	return level;
+}
+
+static enum level level_on(const struct effects *effects, const struct client *client)
+{
+	return effects_level(effects, client->history.group_id);
+}
+
+static void tell_others(struct effects *effects, uint64_t now_ns)
+{
+	if (effects->on_pressure != NULL && pressure_is_pressing(&effects->pressure))
+		effects->on_pressure(effects->pressure_context, now_ns);
 }
 
 static uint64_t idle_ns(const struct client *client, uint64_t now_ns)
@@ -345,6 +354,7 @@ static void on_heard(int fd, short what, void *context)
 	(void)fd;
 	(void)what;
 	pressure_wake(&effects->pressure, now_ns);
+	tell_others(effects, now_ns);
 	if (pressure_is_pressing(&effects->pressure))
 		begin_round(effects, now_ns);
 	event_del(effects->heard);
@@ -460,6 +470,7 @@ void effects_tick(struct effects *effects, uint64_t now_ns)
 {
 	place_clients(effects, now_ns);
 	pressure_tick(&effects->pressure, now_ns);
+	tell_others(effects, now_ns);
 	trade(effects, now_ns);
 	begin_round(effects, now_ns);
 	wait_for_idle(effects, now_ns);

@@ -63,8 +63,12 @@ struct effects {
 	struct pressure pressure;
 	struct actions actions;
 	struct effects_remote remote; /* release is NULL: there is none */
-	struct market market;	      /* of no slack: there is none */
-	uint64_t market_ns;	      /* of its last tick */
+	/* Memory is short somewhere: the one upward call of govern/, by which serve/ tells programs
+	 * that are no clients. NULL: nobody asks. */
+	void (*on_pressure)(void *context, uint64_t now_ns);
+	void *pressure_context;
+	struct market market; /* of no slack: there is none */
+	uint64_t market_ns;   /* of its last tick */
 	struct market_client *traders;
 	size_t traders_size;
 	bool is_dry_run;
@@ -96,6 +100,10 @@ void effects_tick(struct effects *effects, uint64_t now_ns);
 /* Nothing is done for so long, or EFFECTS_UNTIL_RESUMED; 0 resumes. A step under way is ended. */
 void effects_pause(struct effects *effects, uint64_t duration_ns, uint64_t now_ns);
 bool effects_is_paused(const struct effects *effects, uint64_t now_ns);
+
+/* The highest level of those whose signals call for memory now: of the system, and of a group that
+ * is watched (0: none). */
+enum level effects_level(const struct effects *effects, uint64_t group_id);
 
 /* Whether hakd takes no memory by itself now: paused, or a dry run. */
 bool effects_is_resting(const struct effects *effects, uint64_t now_ns);

@@ -226,6 +226,36 @@ class Cases:
         assert took < 25 and resident(bell.pid) < 40 * MIB
         fleet.end_all([quick, bell, other])
 
+    def pressure_socket(self):
+        """A program that is no client and stands still hears of its group's pressure there."""
+        if os.geteuid() != 0 or not os.path.exists(f"{fleet.MEMORY}/memory.limit_in_bytes"):
+            sys.exit(77)
+        self.start("")
+        group = f"{fleet.MEMORY}/hak-policy-{os.getpid()}"
+        os.mkdir(group)
+        self.fleet.environment.update(HAK_LAZYFREE="no", HAK_DECAY="86400000", HAK_AGENT="1",
+                                      HAK_SOCKET="/nonexistent",
+                                      MEMORY_PRESSURE_WATCH=f"{self.folder}/pressure")
+        script = ("kept = [bytes(4000) for _ in range(25000)]; del kept\n"
+                  "print('ready', flush=True); input()\n")
+        enter = f"echo $$ > {group}/cgroup.procs && exec {sys.executable} -c \"{script}\""
+        program = self.fleet.run("sh", "-c", enter)
+        try:
+            fleet.lines_until_ready(program)
+            time.sleep(1)
+            with open(f"{group}/memory.stat", encoding="ascii") as stat:
+                kept = int(re.search(r"^rss (\d+)$", stat.read(), re.MULTILINE)[1])
+            assert kept > 90 * MIB
+            # Pressure, and nothing that the kernel would kill for.
+            with open(f"{group}/memory.limit_in_bytes", "w", encoding="ascii") as limit:
+                limit.write(str(int(kept * 1.07)))
+            self.fleet.wait_for("it gives back", lambda: resident(program.pid) < 40 * MIB, 30)
+            assert not self.fleet.clients()
+        finally:
+            program.kill()
+            program.wait()
+            self.fleet.wait_for("the group is empty", lambda: fleet.Cases.removed(group))
+
     def still(self, name):
         """A program of that name that has heard its policy, then freed 120 MB, and stands still."""
         os.symlink(sys.executable, f"{self.folder}/{name}")

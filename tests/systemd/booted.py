@@ -42,6 +42,19 @@ print(answer.read().decode())
 """
 
 
+# The other end stays open, and says nothing.
+LISTEN = """
+import socket
+with socket.socket(socket.AF_UNIX) as peer:
+    peer.connect("/run/hak/pressure")
+    peer.settimeout(1)
+    try:
+        raise SystemExit(f"heard {peer.recv(1)}")
+    except TimeoutError:
+        pass
+"""
+
+
 def expect(condition, *words):
     assert condition, " ".join(map(str, words))
 
@@ -141,13 +154,16 @@ def starts(host):
 
 def answers_admins_only(host):
     host.do("systemctl", "enable", "--quiet", "--now", "hakd.service")
-    for unit in ("hakd.socket", "hakd-control.socket"):
+    for unit in ("hakd.socket", "hakd-control.socket", "hakd-pressure.socket"):
         expect(host.do("systemctl", "is-enabled", unit).strip() == "enabled", unit)
+    expect(host.mode("/run/hak/pressure") == "root:root 666", host.mode("/run/hak/pressure"))
     expect(host.ask_json("/v1/status")["schema"] == 1, "no status")
     admin, anybody = (host.ask("/v1/status", user="nobody", group=group)
                       for group in ("hak-admin", "nogroup"))
     expect(admin is not None and admin[0] == 200, "an admin is refused", admin)
     expect(anybody is None, "everybody may control it")
+    listener = host.run("/usr/bin/python3", "-c", LISTEN, user="nobody", group="nogroup")
+    expect(listener.returncode == 0, "not everybody may hear of pressure:", listener.stdout)
 
 
 def is_activated_by_a_client(host):

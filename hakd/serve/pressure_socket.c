@@ -1,0 +1,213 @@
+#include "serve/pressure_socket.h"
+
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define TURN_MAX 64
+
+/* Between two bytes to one peer. */
+#define PAUSE_NS CLOCK_SECOND_NS
+
+struct pressure_peer {
+	LIST_ENTRY(pressure_peer) entry;
+	struct pressure_socket *server;
+	struct event *reading;
+	int fd;
+	pid_t pid;
+	uid_t uid;
+	size_t input_bytes;
+	uint64_t group_id;  /* 0: none that is watched */
+	uint64_t placed_ns; /* when that was looked up */
+	uint64_t told_ns;   /* 0: never */
+};
+
+static void peer_free(struct pressure_peer *peer)
+{
+	LIST_REMOVE(peer, entry);
+	peer->server->peer_count--;
+	if (peer->reading != NULL)
+		event_free(peer->reading);
+	close(peer->fd);
+	free(peer);
+}
+
+static void on_input(evutil_socket_t fd, short what, void *context)
+{
+	struct pressure_peer *peer = context;
+	char dropped[512];
+	ssize_t count = recv(fd, dropped, sizeof dropped, MSG_DONTWAIT);
+
+	(void)what;
+	if (count < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (count > 0)
+		peer->input_bytes += (size_t)count;
+	if (count <= 0 || peer->input_bytes > PRESSURE_SOCKET_INPUT_BYTES_MAX)
+		peer_free(peer);
+}
+
+static void place(struct pressure_peer *peer, uint64_t now_ns)
+{
+	peer->group_id = pressure_watch(&peer->server->effects->pressure, peer->pid, now_ns);
+	peer->placed_ns = now_ns;
+}
+
+static void tell(struct pressure_peer *peer, uint64_t now_ns)
+{
+	const struct effects *effects = peer->server->effects;
+
+	if (effects_is_resting(effects, now_ns) ||
+	    effects_level(effects, peer->group_id) == LEVEL_NONE ||
+	    (peer->told_ns != 0 && now_ns - peer->told_ns < PAUSE_NS))
+		return;
+	/* Who has gone is found by on_input; who does not read has enough. */
+	(void)send(peer->fd, "!", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+	peer->told_ns = now_ns;
+}
+
+static void on_pressure(void *context, uint64_t now_ns)
+{
+	struct pressure_socket *server = context;
+	struct pressure_peer *peer;
+
+	LIST_FOREACH(peer, &server->peers, entry)
+	tell(peer, now_ns);
+}
+
+void pressure_socket_tick(struct pressure_socket *server, uint64_t now_ns)
+{
+	struct pressure_peer *peer;
+
+	if (server->fd < 0)
+		return;
+	LIST_FOREACH(peer, &server->peers, entry)
+	{
+		bool is_kept = peer->group_id != 0 &&
+			       pressure_keep(&server->effects->pressure, peer->group_id);
+
+		/* Processes may move, and a group may have had no place before. */
+		if (now_ns - peer->placed_ns >= EFFECTS_PLACE_NS ||
+		    (!is_kept && peer->group_id != 0))
+			place(peer, now_ns);
+	}
+}
+
+/* Whether that user may have one more. */
+static bool has_room(const struct pressure_socket *server, uid_t uid)
+{
+	const struct pressure_peer *peer;
+	size_t count = 0;
+
+	if (server->peer_count >= PRESSURE_SOCKET_PEERS_MAX)
+		return false;
+	if (uid == 0 || uid == geteuid())
+		return true;
+	LIST_FOREACH(peer, &server->peers, entry)
+	count += peer->uid == uid;
+	return count < PRESSURE_SOCKET_USER_MAX;
+}
+
+/* Takes fd where it succeeds. */
+static bool welcome(struct pressure_socket *server, int fd)
+{
+	struct pressure_peer *peer;
+	struct ucred who;
+	socklen_t size = sizeof who;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) != 0 || !has_room(server, who.uid))
+		return false;
+	peer = calloc(1, sizeof *peer);
+	if (peer == NULL)
+		return false;
+	peer->reading = event_new(server->base, fd, EV_READ | EV_PERSIST, on_input, peer);
+	if (peer->reading == NULL || event_add(peer->reading, NULL) != 0) {
+		if (peer->reading != NULL)
+			event_free(peer->reading);
+		free(peer);
+		return false;
+	}
+	peer->server = server;
+	peer->fd = fd;
+	peer->pid = who.pid;
+	peer->uid = who.uid;
+	LIST_INSERT_HEAD(&server->peers, peer, entry);
+	server->peer_count++;
+	place(peer, clock_now_ns());
+	tell(peer, clock_now_ns());
+	return true;
+}
+
+static void on_connection(evutil_socket_t listening, short what, void *context)
+{
+	struct pressure_socket *server = context;
+
+	(void)what;
+	for (int i = 0; i < TURN_MAX; i++) {
+		int fd = accept4(listening, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+		if (fd >= 0) {
+			if (!welcome(server, fd))
+				close(fd);
+		} else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM ||
+			   errno == ENOBUFS) {
+			/* The queue stays readable: without a pause this would be a busy loop. */
+			const struct timeval pause = {.tv_sec = 1};
+
+			log_say(LOG_WARNING,
+				"Cannot accept who asks for pressure for a second: %s.",
+				strerror(errno));
+			event_del(server->accepting);
+			event_add(server->resuming, &pause);
+			return;
+		} else if (errno != ECONNABORTED && errno != EINTR) {
+			return;
+		}
+	}
+}
+
+static void on_resume(evutil_socket_t fd, short what, void *context)
+{
+	struct pressure_socket *server = context;
+
+	(void)fd;
+	(void)what;
+	event_add(server->accepting, NULL);
+}
+
+int pressure_socket_init(struct pressure_socket *server, struct event_base *base,
+			 struct effects *effects, int fd)
+{
+	*server = (struct pressure_socket){.fd = -1, .base = base, .effects = effects};
+	LIST_INIT(&server->peers);
+	server->accepting = event_new(base, fd, EV_READ | EV_PERSIST, on_connection, server);
+	server->resuming = evtimer_new(base, on_resume, server);
+	if (server->accepting == NULL || server->resuming == NULL ||
+	    event_add(server->accepting, NULL) != 0) {
+		pressure_socket_deinit(server);
+		return -ENOMEM;
+	}
+	server->fd = fd;
+	effects->on_pressure = on_pressure;
+	effects->pressure_context = server;
+	return 0;
+}
+
+void pressure_socket_deinit(struct pressure_socket *server)
+{
+	while (!LIST_EMPTY(&server->peers))
+		peer_free(LIST_FIRST(&server->peers));
+	if (server->accepting != NULL)
+		event_free(server->accepting);
+	if (server->resuming != NULL)
+		event_free(server->resuming);
+	if (server->fd >= 0) {
+		server->effects->on_pressure = NULL;
+		close(server->fd);
+	}
+	*server = (struct pressure_socket){.fd = -1};
+}
