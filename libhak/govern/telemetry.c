@@ -90,7 +90,7 @@ static void collect(uint64_t now_ns)
 	telemetry.allocation_failure_total = hak_budget_failure_count();
 	telemetry.budget_exceeded_total = hak_limit_exceeded_count();
 	telemetry.agent_count = agent_count();
-	telemetry.pressure_event_total = hak_watch_event_count();
+	telemetry.pressure_trim_total = hak_watch_event_count();
 	telemetry.updated_ns = now_ns;
 	fill_classes(&stats, &sums);
 
