@@ -321,6 +321,7 @@ static HAK_NOINLINE bool open_superslab(void)
 	if (!hak_region_open_next(&index))
 		return false;
 	struct superslab *superslab = superslab_at(index);
+	unsigned char *page = hak_shared_page();
 
 	for (unsigned i = 0; i < HAK_SUPERSLAB_WORDS; i++) {
 		superslab->free[i] = WORD_FREE;
@@ -332,6 +333,9 @@ static HAK_NOINLINE bool open_superslab(void)
 	superslab->longest = HAK_WORD_BITS - HAK_GUARD_UNITS;
 	superslab->shelf = SHELF_EMPTY;
 	shelf_add(SHELF_EMPTY, index);
+	/* Whatever its row has, nothing is marked. */
+	if (hak_unlikely(page != NULL))
+		publish_locked(page, index, false);
 	count_opened(index);
 	return true;
 }
