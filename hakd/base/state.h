@@ -93,9 +93,8 @@ struct state {
 	struct state_keeper keepers[STATE_KEEPERS_MAX];
 	size_t keeper_count;
 	struct state_writer writer;
-	uint32_t saved_crc; /* of the last content, with its length */
-	size_t saved_bytes;
-	bool has_failed; /* to save, the last time: that is said once */
+	struct state_writer saved; /* the last content: comparing costs a tenth of summing */
+	bool has_failed;	   /* to save, the last time: that is said once */
 };
 
 void state_init(struct state *state);

@@ -74,7 +74,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count)
 	FUZZ_CHECK(!first.state.has_failed);
 	FUZZ_CHECK(state_take(&second.state, dup(fd)) == STATE_WHOLE);
 	state_save(&second.state);
-	FUZZ_CHECK(first.state.writer.used == second.state.writer.used);
+	FUZZ_CHECK(first.state.saved.used == second.state.saved.used);
 	end(&first);
 	end(&second);
 	close(fd);
