@@ -244,13 +244,21 @@ static unsigned word_count(unsigned class_idx)
 	return (hak_size_classes[class_idx].block_count + HAK_WORD_BITS - 1u) / HAK_WORD_BITS;
 }
 
-/* Writes the blocks of these bits of one word, downwards from *end. */
+/* Writes the blocks of these bits of one word, which are some, downwards from *end. */
 static void write_blocks(char *word_start, size_t block_bytes, uint64_t bits, void ***end)
 {
+	char *block = word_start + (size_t)__builtin_ctzl(bits) * block_bytes;
+	char *stop = word_start + (HAK_WORD_BITS - (size_t)__builtin_clzl(bits)) * block_bytes;
 	void **at = *end;
 
-	for (; bits != 0; bits &= bits - 1)
-		*--at = word_start + (size_t)__builtin_ctzl(bits) * block_bytes;
+	/* Neighbours, as a fresh slab gives them, need no product each. */
+	if ((bits & (bits + (bits & -bits))) == 0) {
+		for (; block != stop; block += block_bytes)
+			*--at = block;
+	} else {
+		for (; bits != 0; bits &= bits - 1)
+			*--at = word_start + (size_t)__builtin_ctzl(bits) * block_bytes;
+	}
 	*end = at;
 }
 
