@@ -165,8 +165,12 @@ static unsigned shelf_of(const struct superslab *superslab)
 	return is_empty ? SHELF_EMPTY : shelf_for(superslab->longest);
 }
 
-static void publish_locked(unsigned char *page, uint32_t index, bool is_new)
+static void publish_locked(uint32_t index, bool is_new)
 {
+	unsigned char *page = hak_shared_page();
+
+	if (hak_likely(page == NULL))
+		return;
 	const struct superslab *superslab = superslab_at(index);
 	struct hak_shared_units units = {superslab->free, superslab->untouched, superslab->lazy};
 
@@ -190,7 +194,6 @@ static void hear_of_forks(struct superslab *superslab)
 /* Puts a SuperSlab where it belongs after its free units changed, and tells of the change. */
 static void reshelve(struct superslab *superslab, uint32_t index)
 {
-	unsigned char *page = hak_shared_page();
 	unsigned low = hak_bitmap_longest_run(superslab->free[0]);
 	unsigned high = hak_bitmap_longest_run(superslab->free[1]);
 
@@ -198,9 +201,7 @@ static void reshelve(struct superslab *superslab, uint32_t index)
 		&pool.unmarked_count,
 		(uint32_t)(pool.counts.free_touched_unit_count - pool.counts.lazy_unit_count),
 		memory_order_relaxed);
-	if (hak_unlikely(page != NULL))
-		publish_locked(page, index, false);
-
+	publish_locked(index, false);
 	superslab->longest = (uint8_t)(low > high ? low : high);
 	unsigned shelf = shelf_of(superslab);
 
@@ -244,8 +245,7 @@ static bool carve(struct superslab *superslab, unsigned unit_count, unsigned uni
 
 		superslab->free[i] = free & ~mask;
 		superslab->untouched[i] &= ~mask;
-		pool.counts.free_touched_unit_count -= unit_count -
-						       (unsigned)__builtin_popcountl(zero);
+		pool.counts.free_touched_unit_count -= (unsigned)__builtin_popcountl(mask & ~zero);
 		hear_of_forks(superslab);
 		superslab->shared[i] &= ~mask;
 		hak_advice_use_units(superslab->advised_at, unmark(superslab, i, mask), zero);
@@ -260,8 +260,7 @@ static void count_opened(uint32_t index)
 {
 	HAK_PROBE(superslab_open, address_of(index));
 	pool.counts.opened_total++;
-	pool.counts.open_count++;
-	if (pool.counts.open_count > pool.counts.peak_count)
+	if (++pool.counts.open_count > pool.counts.peak_count)
 		pool.counts.peak_count = pool.counts.open_count;
 }
 
@@ -321,7 +320,6 @@ static HAK_NOINLINE bool open_superslab(void)
 	if (!hak_region_open_next(&index))
 		return false;
 	struct superslab *superslab = superslab_at(index);
-	unsigned char *page = hak_shared_page();
 
 	for (unsigned i = 0; i < HAK_SUPERSLAB_WORDS; i++) {
 		superslab->free[i] = WORD_FREE;
@@ -333,9 +331,7 @@ static HAK_NOINLINE bool open_superslab(void)
 	superslab->longest = HAK_WORD_BITS - HAK_GUARD_UNITS;
 	superslab->shelf = SHELF_EMPTY;
 	shelf_add(SHELF_EMPTY, index);
-	/* Whatever its row has, nothing is marked. */
-	if (hak_unlikely(page != NULL))
-		publish_locked(page, index, false);
+	publish_locked(index, false); /* whatever its row had, nothing is marked */
 	count_opened(index);
 	return true;
 }
@@ -555,7 +551,7 @@ void hak_pool_publish(unsigned char *page)
 		hak_lock_take(&pool_lock);
 		count = hak_region.superslab_count;
 		if (index < count)
-			publish_locked(page, index, true);
+			publish_locked(index, true);
 		hak_lock_give(&pool_lock);
 	}
 }
