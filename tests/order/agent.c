@@ -348,11 +348,12 @@ static void is_pressed_and_closes(void)
 		_exit(fcntl(100, F_GETFD) < 0 ? 0 : 1);
 	await_child(child);
 	must(close_range(3, ~0u, 0) == 0, "close_range");
-	fd = open("/dev/zero", O_RDONLY);
+	fd = open("/proc/self/exe", O_RDONLY);
 	must(fd >= 0 && dup2(fd, 100) == 100, "dup2");
 	must(write(STDOUT_FILENO, "ready\n", 6) == 6, "write");
 	await_return();
 	must(fcntl(100, F_GETFD) == 0, "the program's own descriptor was closed");
+	must(lseek(100, 0, SEEK_CUR) == 0, "the program's own file was read");
 }
 
 int main(int count, char **arguments)
