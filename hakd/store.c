@@ -169,6 +169,10 @@ static void say_found(const struct store *store, enum state_found found, const c
 	case STATE_TORN:
 		log_say(LOG_WARNING, "What the last daemon has left in %s is damaged.", where);
 		break;
+	case STATE_DEADLY:
+		log_say(LOG_ERR, "What is in %s has ended hakd %d times: starting without.", where,
+			STATE_TRIES_MAX);
+		break;
 	case STATE_OLD:
 		log_say(LOG_INFO, "What is in %s is of another boot, or version of hakd.", where);
 		break;

@@ -13,6 +13,7 @@
 
 #define MAGIC 0x45544154536b6168u /* "hakSTATE" as bytes */
 #define HEADER_CRC_AT 52
+#define TRIES_AT ((off_t)STATE_HALF - 8)
 
 /* Of one half, as its header says. */
 struct half {
@@ -290,16 +291,39 @@ static enum state_found worse(enum state_found a, enum state_found b)
 	return a > b ? a : b;
 }
 
-static bool restore_half(struct state *state, const struct half *half)
+static uint64_t read_tries(const struct state *state)
+{
+	uint64_t bytes = 0;
+
+	if (pread(state->fd, &bytes, sizeof bytes, TRIES_AT) != (ssize_t)sizeof bytes)
+		return 0;
+	return le64toh(bytes);
+}
+
+/* Where there is no room for it, it is not counted. */
+static void write_tries(const struct state *state, uint64_t tries)
+{
+	uint64_t bytes = htole64(tries);
+
+	if (pwrite(state->fd, &bytes, sizeof bytes, TRIES_AT) < 0)
+		return;
+}
+
+static enum state_found restore_half(struct state *state, const struct half *half)
 {
 	uint8_t *bytes = read_content(state, half);
+	uint64_t tries = read_tries(state);
 
 	if (bytes == NULL)
-		return false;
-	state->sequence = half->sequence;
-	restore(state, bytes, half->bytes);
+		return STATE_TORN;
+	if (tries < STATE_TRIES_MAX) {
+		state->sequence = half->sequence;
+		write_tries(state, tries + 1);
+		restore(state, bytes, half->bytes);
+		write_tries(state, 0);
+	}
 	free(bytes);
-	return true;
+	return tries < STATE_TRIES_MAX ? STATE_WHOLE : STATE_DEADLY;
 }
 
 static enum state_found find(struct state *state)
@@ -316,9 +340,9 @@ static enum state_found find(struct state *state)
 
 		if (found[which] != STATE_WHOLE)
 			continue;
-		if (restore_half(state, &halves[which]))
-			return STATE_WHOLE;
-		found[which] = STATE_TORN;
+		found[which] = restore_half(state, &halves[which]);
+		if (found[which] != STATE_TORN)
+			return found[which];
 	}
 	return worse(found[0], found[1]);
 }
@@ -333,7 +357,8 @@ enum state_found state_take(struct state *state, int fd)
 	    (fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDWR)
 		found = find(state);
 	/* Nobody is ever to find what this hakd has not believed beside what it writes. */
-	if ((found == STATE_TORN || found == STATE_OLD) && ftruncate(fd, 0) != 0)
+	if (found != STATE_NONE && found != STATE_WHOLE && found != STATE_FOREIGN &&
+	    ftruncate(fd, 0) != 0)
 		found = STATE_FOREIGN;
 	if (found == STATE_FOREIGN) {
 		close(fd);

@@ -1,8 +1,9 @@
 /* state.h - what hakd has to know again after it was killed: named sections, in a file that
  * outlives it.
  *
- *   0           one half: header, content
- *   STATE_HALF  the other half
+ *   0                one half: header, content
+ *   STATE_HALF - 8   how often its restoring was begun and not ended
+ *   STATE_HALF       the other half
  *
  * A half is written content first and header last, the halves by turns. The header has the sequence
  * and a checksum of both, so a half that was being written when hakd was killed is not believed,
@@ -19,6 +20,9 @@
  *   40      8      bytes of the content
  *   48      4      0
  *   52      4      CRC-32 of what stands before it
+ *
+ * One that hakd has died of while it restored it is tried STATE_TRIES_MAX times: a daemon that
+ * forgets is better than none.
  *
  * The content is a row of sections: kind (8 bytes), length (8), bytes. Whoever has something to
  * keep names a section of his (state_keep) and is called to save and to restore it. Version rule:
@@ -38,7 +42,8 @@
 #define STATE_VERSION 1
 #define STATE_HEADER_BYTES 56
 #define STATE_HALF ((size_t)64 << 20)
-#define STATE_CONTENT_MAX (STATE_HALF - STATE_HEADER_BYTES)
+#define STATE_CONTENT_MAX (STATE_HALF - STATE_HEADER_BYTES - 8)
+#define STATE_TRIES_MAX 5
 #define STATE_KEEPERS_MAX 16
 #define STATE_BOOT_BYTES 16
 
@@ -107,6 +112,7 @@ enum state_found {
 	STATE_NONE,    /* it is empty */
 	STATE_WHOLE,   /* and restored */
 	STATE_TORN,    /* nothing in it is whole: to be written over */
+	STATE_DEADLY,  /* restored too often without an end: the same */
 	STATE_OLD,     /* of another boot or version: the same */
 	STATE_FOREIGN, /* not ours: it was left alone and is not kept */
 };

@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define FIRST_HALF ((off_t)STATE_HALF) /* by the first save: sequence 1 */
@@ -232,6 +233,55 @@ static void what_is_not_ours_is_left_alone(void **state)
 	close(fd);
 }
 
+static void die(void *context, struct hak_wire *reader)
+{
+	(void)context;
+	(void)reader;
+	_exit(1);
+}
+
+/* A hakd that does not live through what it finds. */
+static void restore_and_die(int fd)
+{
+	const struct state_keeper deadly = {STATE_TABLE, NULL, save, die};
+	struct state state;
+	pid_t child = fork();
+	int status;
+
+	if (child == 0) {
+		state_init(&state);
+		state_keep(&state, &deadly);
+		state_take(&state, fd);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+}
+
+static void what_is_deadly_is_tried_so_often(void **state)
+{
+	struct state saved;
+	int fd = empty_file();
+
+	(void)state;
+	begin(&saved, fd);
+	save_in(&saved, "words", 7);
+	for (int round = 0; round < 2; round++) {
+		for (int i = 0; i < STATE_TRIES_MAX - 1; i++)
+			restore_and_die(fd);
+		/* The next one lives: it is not the state's fault. */
+		assert_int_equal(found_in(fd), STATE_WHOLE);
+		assert_kept("words", 7);
+	}
+	for (int i = 0; i < STATE_TRIES_MAX; i++)
+		restore_and_die(fd);
+	assert_int_equal(found_in(fd), STATE_DEADLY);
+	assert_int_equal(kept.restored, 0);
+	assert_int_equal(found_in(fd), STATE_NONE);
+	state_deinit(&saved);
+	close(fd);
+}
+
 /* Of a hakd one version older or newer: records that are shorter and longer, sections of others. */
 static void records_may_grow_and_shrink(void **state)
 {
@@ -311,6 +361,7 @@ int main(void)
 		cmocka_unit_test(every_flipped_byte_is_refused),
 		cmocka_unit_test(another_version_or_boot_is_refused),
 		cmocka_unit_test(what_is_not_ours_is_left_alone),
+		cmocka_unit_test(what_is_deadly_is_tried_so_often),
 		cmocka_unit_test(records_may_grow_and_shrink),
 		cmocka_unit_test(too_much_is_not_saved),
 	};
