@@ -68,7 +68,7 @@ def test_who_is_short_is_told(daemon, group):
                 other.recv(1)
             # Who takes no memory says nothing either.
             assert daemon.post("/v1/policy/pause")[0] == 200
-            time.sleep(0.3)
+            time.sleep(1)
             os.set_blocking(reading, False)
             while True:
                 try:
