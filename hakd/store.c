@@ -19,8 +19,7 @@
 
 void store_init(struct store *store)
 {
-	*store = (struct store){
-		.state = {.fd = -1}, .passed_state = -1, .has_manager = manager_is_there()};
+	*store = (struct store){.state = {.fd = -1}, .passed_state = -1};
 	state_init(&store->state);
 }
 
@@ -70,6 +69,7 @@ static void adopt_page(struct store *store, int fd)
 
 bool store_adopt(struct store *store, int fd, const char *name)
 {
+	store->has_manager = manager_is_there();
 	if (strcmp(name, STATE_NAME) == 0) {
 		if (store->passed_state >= 0)
 			close(store->passed_state);

@@ -37,7 +37,7 @@ struct store_page {
 struct store {
 	struct state state;
 	struct record record;
-	bool has_manager;
+	bool has_manager; /* that keeps descriptors for us, as far as we know */
 	bool has_stored_state;
 	int passed_state;	   /* -1: none */
 	struct store_page *passed; /* by inode, STORE_PAGES_MAX at most; until all is restored */
@@ -59,7 +59,8 @@ void store_init(struct store *store);
 /* Saves a last time where it was restored. */
 void store_deinit(struct store *store);
 
-/* Takes a descriptor that the manager has passed, if it was kept there for us. */
+/* To be called with each descriptor that the manager has passed: takes it, if it was kept there for
+ * us. Who is passed none is no service of its, whatever has left $NOTIFY_SOCKET behind. */
 bool store_adopt(struct store *store, int fd, const char *name);
 
 /* Finds what the last hakd has left, and restores it. Where that cannot be, hakd goes on without;

@@ -33,11 +33,10 @@ struct past {
 
 void past_of(const struct client *client, struct past *past);
 
-/* Gives a client, with fresh numbers, its past: of the same process, and all of it where it is the
- * same heap, too. Counters that go on (it is the same heap, and it
- * has counted no less) stay in past->counted, and are the client's from here on; the others are 0
- * there: they stay with the group. A heap is another one after an exec, whose region lies
- * elsewhere. */
+/* Gives a client, with fresh numbers, its past, as far as its heap is the same: after an exec it is
+ * another one, whose region lies elsewhere. Counters that go on (they are no less than they were)
+ * stay in past->counted, and are the client's from here on; the others are 0 there: they stay with
+ * the group. */
 void past_give(struct past *past, struct client *client);
 
 /* Whether the page is the same, and not only the process. */

@@ -234,6 +234,7 @@ def test_notifications(daemon):
     manager.start([], "--soft-budget", "2G")
     assert manager.received() == ("READY=1\nSTATUS=0 clients, 0 B live, soft budget 2.0 GiB, "
                                   "pressure none")
+    assert (daemon.folder / "state").exists(), "who passes no sockets keeps nothing either"
     page = client.Page()
     page.publish(live_bytes=5 << 20)
     page.register(daemon.client_path)
