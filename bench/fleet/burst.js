@@ -6,7 +6,7 @@ const zlib = require('zlib');
 readline.createInterface({ input: process.stdin }).on('line', () => {
 	let buffers = [];
 	let sum = 0;
-	for (let i = 0; i < 1800; i++) {
+	for (let i = 0; i < 3600; i++) {
 		const buffer = Buffer.allocUnsafeSlow(4096 + (i * 7919) % 61440).fill(i & 255);
 		buffers.push(buffer);
 		if (i % 60 === 0)

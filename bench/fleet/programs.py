@@ -1,4 +1,4 @@
-"""Real programs that burst when they are told to: each takes some 30 to 100 MiB, works on it, lets
+"""Real programs that burst when they are told to: each takes some 60 to 200 MiB, works on it, lets
 go of all of it and stands still until its next turn.
 
 A program is started once and bursts many times. `burst` returns when the program has said that it
@@ -67,7 +67,7 @@ class Node(Talking):
 class Sqlite(Talking):
     command = ("/usr/bin/sqlite3", ":memory:")
     line = ("create table t(a integer primary key, b, c); with recursive n(i) as (select 1 union "
-            "all select i + 1 from n where i < 160000) insert into t select i, "
+            "all select i + 1 from n where i < 320000) insert into t select i, "
             "hex(i * 7919 % 1000003), "
             "printf('%.*c', i % 300, 'x') from n; create index ti "
             "on t(b); select sum(a) from t where b > '5'; drop table t; select 'done';\n")
@@ -76,7 +76,7 @@ class Sqlite(Talking):
 class Redis:
     """SETs of 10 to 600 bytes in a pipeline, and all of them gone again."""
 
-    count = 90000
+    count = 180000
     number = 0
 
     def __init__(self, host):
@@ -172,7 +172,7 @@ class Postgres(Talking):
     """A session: its memory is its backend's, which is a child of the server."""
 
     line = ("select count(*) from (select md5(i::text) m, array_agg(i) from generate_series(1, "
-            "120000) i group by 1) x;\n\\echo done\n")
+            "240000) i group by 1) x;\n\\echo done\n")
 
     def __init__(self, host, server):
         self.command = ("/usr/lib/postgresql/" + server.bin.parent.name + "/bin/psql", "-q", "-t",
