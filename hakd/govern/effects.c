@@ -69,7 +69,7 @@ static struct governor_client describe(const struct effects *effects, const stru
 		.cached_bytes = client->counted[HAK_METRIC_cached_bytes],
 		.free_bytes = client->counted[HAK_METRIC_free_bytes],
 		.lazyfree_bytes = client->counted[HAK_METRIC_lazyfree_bytes],
-		.resident_bytes = UINT64_MAX,
+		.resident_bytes = GOVERNOR_RESIDENT_UNKNOWN,
 		.soft_budget_bytes = client->mailbox.soft_budget_bytes,
 		.slack_target_bytes = client->history.share.target_bytes,
 		.refaulted_bytes_total = refaulted_total(client),
@@ -82,18 +82,6 @@ static struct governor_client describe(const struct effects *effects, const stru
 		.decays = effects->remote.decays,
 		.history = client->history,
 	};
-}
-
-/* Whether a plan could have it: what is resident is read of these alone. Who has grown since the
- * last release is known only then. */
-static bool is_of_interest(const struct governor_client *client, uint64_t now_ns)
-{
-	if (client->level == LEVEL_NONE && !client->takes_remote && client->slack_target_bytes == 0)
-		return false;
-	for (enum history_method i = 0; i < HISTORY_METHODS; i++)
-		if (governor_refusal(client, i, now_ns) == NULL)
-			return true;
-	return false;
 }
 
 /* Room for all clients; false: no memory, and no round then. */
@@ -135,7 +123,7 @@ static void plan(struct effects *effects, uint64_t now_ns)
 
 		governor_settle(&client->history, refaulted_total(client), now_ns);
 		*described = describe(effects, client, now_ns);
-		if (!is_of_interest(described, now_ns))
+		if (!governor_may_take(described, now_ns))
 			continue;
 		client_read_memory(client, now_ns);
 		described->resident_bytes = client->memory.anonymous_bytes;

@@ -167,6 +167,13 @@ static bool consider(const struct governor_client *client, uint64_t now_ns,
 	return found;
 }
 
+bool governor_may_take(const struct governor_client *client, uint64_t now_ns)
+{
+	struct candidate any;
+
+	return consider(client, now_ns, &any);
+}
+
 static uint64_t step_bytes(const struct candidate *candidate)
 {
 	return candidate->client->level == LEVEL_SOME ? GOVERNOR_STEP_SOME_BYTES

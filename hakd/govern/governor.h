@@ -99,6 +99,11 @@ const char *governor_refusal(const struct governor_client *client, enum history_
 /* What a method could get out of a client, as far as it may be believed. */
 uint64_t governor_releasable(const struct governor_client *client, enum history_method method);
 
+/* Whether a plan could have it. What is resident costs a file to read, and may be unknown: then it
+ * is taken for much, and a plan may leave the client out after all. */
+#define GOVERNOR_RESIDENT_UNKNOWN UINT64_MAX
+bool governor_may_take(const struct governor_client *client, uint64_t now_ns);
+
 /* The next steps, in order; returns how many. Of one client several may follow on each other. */
 size_t governor_plan(const struct governor_client *clients, size_t client_count, uint64_t now_ns,
 		     struct governor_action actions[GOVERNOR_PLAN_MAX]);

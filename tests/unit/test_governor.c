@@ -100,6 +100,24 @@ static void the_small_and_the_exempt_are_left_alone(void **state)
 	assert_int_equal(plan(&client), 0);
 }
 
+/* What is resident is read of those alone that a plan could have: at rest of nobody. */
+static void at_rest_nobody_is_looked_at(void **state)
+{
+	struct governor_client client = client_of(1, 100, 0);
+
+	(void)state;
+	client.resident_bytes = GOVERNOR_RESIDENT_UNKNOWN;
+	assert_true(governor_may_take(&client, NOW));
+	client.level = LEVEL_NONE;
+	client.decays = true;
+	client.idle_ns = 2 * GOVERNOR_IDLE_NS;
+	assert_false(governor_may_take(&client, NOW));
+	client.soft_budget_bytes = 99 * MIB;
+	assert_true(governor_may_take(&client, NOW));
+	client.is_exempt = true;
+	assert_false(governor_may_take(&client, NOW));
+}
+
 /* A client that says it has all the memory in the world has at most what is resident of it. */
 static void claims_are_believed_as_far_as_they_can_be(void **state)
 {
@@ -367,6 +385,7 @@ int main(void)
 		cmocka_unit_test(steps_are_larger_in_need),
 		cmocka_unit_test(plans_are_bounded),
 		cmocka_unit_test(the_small_and_the_exempt_are_left_alone),
+		cmocka_unit_test(at_rest_nobody_is_looked_at),
 		cmocka_unit_test(claims_are_believed_as_far_as_they_can_be),
 		cmocka_unit_test(without_remote_reclaim_marked_memory_is_asked_for),
 		cmocka_unit_test(the_silent_are_asked_last),
