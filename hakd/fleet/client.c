@@ -185,6 +185,7 @@ int client_new(const struct client_papers *papers, const struct process_identity
 	client->memfd = papers->memfd;
 	client->hello = papers->hello;
 	client->identity = *identity;
+	memcpy(client->seen_comm, identity->comm, sizeof client->seen_comm);
 	client->plausible = true;
 	rows_init(&client->rows, papers->memfd, papers->hello.superslab_count);
 	client->registered = time(NULL);
@@ -352,13 +353,35 @@ int client_confirm_reclaim(struct client *client)
 	return tell(client);
 }
 
+/* Reserved for as long as the process has this heap. */
+static uint64_t region_bytes(const struct client *client)
+{
+	return client->hello.superslab_count * HAK_PAGE_SUPERSLAB_BYTES;
+}
+
+/* By what anybody may read: how much is mapped, since a heap's region alone is more than most
+ * programs have, and the name, which an exec changes, and a program may. */
+static bool may_be_the_same(struct client *client, uint64_t now_ns)
+{
+	char comm[PROCESS_COMM_BYTES];
+
+	client_read_memory(client, now_ns);
+	process_read_comm(client->pid, comm);
+	if (strcmp(comm, client->seen_comm) != 0) {
+		memcpy(client->seen_comm, comm, sizeof comm);
+		client->is_suspect = true;
+	}
+	return client->memory.virtual_bytes == 0 ||
+	       client->memory.virtual_bytes >= region_bytes(client);
+}
+
 bool client_maps_page(struct client *client, uint64_t now_ns)
 {
 	enum process_maps answer = process_maps_memfd(client->pid, client->device, client->inode);
 
 	client->checked_ns = now_ns;
 	client->is_hidden = answer == PROCESS_MAPS_UNKNOWN;
-	return answer != PROCESS_MAPS_NO;
+	return client->is_hidden ? may_be_the_same(client, now_ns) : answer == PROCESS_MAPS_YES;
 }
 
 double client_age_seconds(const struct client *client, uint64_t now_ns)

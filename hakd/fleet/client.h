@@ -65,9 +65,11 @@ struct client {
 	uint64_t registered_ns;
 	time_t registered;
 	bool plausible;
-	bool has_come_again;	    /* it was a client before, under another page */
-	bool is_stored;		    /* its page is with the service manager */
-	bool is_hidden;		    /* hakd may not look at its address space */
+	bool has_come_again; /* it was a client before, under another page */
+	bool is_stored;	     /* its page is with the service manager */
+	bool is_hidden;	     /* hakd may not look at its address space */
+	bool is_suspect;     /* and it has another name: after an exec, or not */
+	char seen_comm[PROCESS_COMM_BYTES];
 	uint64_t looked_ns;	    /* when the advisor was asked to */
 	struct rows rows;	    /* what the advisor took of it */
 	bool is_releasing;	    /* the advisor has a job of it */
@@ -136,7 +138,8 @@ int client_trim(struct client *client, uint64_t target_bytes);
 int client_confirm_reclaim(struct client *client);
 
 /* False: the process has another address space since (exec), or none. Where hakd may not look,
- * is_hidden is set and the answer is true. */
+ * is_hidden is set, and the answer is true of whatever is large enough to hold the heap's region;
+ * is_suspect, where it has another name than before. */
 bool client_maps_page(struct client *client, uint64_t now_ns);
 
 /* Seconds since it last wrote; since its registration if it never did. */

@@ -128,19 +128,24 @@ static void read_exe(pid_t pid, char *exe, size_t size)
 	text_clean(exe, size, target, (size_t)count);
 }
 
+void process_read_comm(pid_t pid, char comm[PROCESS_COMM_BYTES])
+{
+	char text[PROCESS_COMM_BYTES];
+	ssize_t count = read_proc(pid, "comm", text, sizeof text);
+
+	if (count > 0 && text[count - 1] == '\n')
+		count--;
+	text_clean(comm, PROCESS_COMM_BYTES, text, count > 0 ? (size_t)count : 0);
+}
+
 bool process_identify(pid_t pid, struct process_identity *identity)
 {
-	char comm[64];
 	const char *program;
-	ssize_t count;
 
 	memset(identity, 0, sizeof *identity);
 	if (process_start_ticks(pid, &identity->start_ticks) != 0)
 		return false;
-	count = read_proc(pid, "comm", comm, sizeof comm);
-	if (count > 0 && comm[count - 1] == '\n')
-		count--;
-	text_clean(identity->comm, sizeof identity->comm, comm, count > 0 ? (size_t)count : 0);
+	process_read_comm(pid, identity->comm);
 	read_exe(pid, identity->exe, sizeof identity->exe);
 	read_cgroup(pid, identity);
 

@@ -11,9 +11,11 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#define PROCESS_COMM_BYTES 64
+
 struct process_identity {
 	uint64_t start_ticks; /* since boot; with the pid it names the process for good */
-	char comm[64];
+	char comm[PROCESS_COMM_BYTES];
 	char exe[256];
 	char cgroup[256]; /* the path of its control group, as far as it is printable */
 	char unit[128];	  /* its systemd unit: the innermost .service, .scope or .slice */
@@ -32,6 +34,9 @@ int process_start_ticks(pid_t pid, uint64_t *start_ticks);
 
 /* A pidfd of the process that began then, or a negative errno: -ESRCH where it has ended. */
 int process_open(pid_t pid, uint64_t start_ticks);
+
+/* The name it has now, cleaned; "" where there is none. */
+void process_read_comm(pid_t pid, char comm[PROCESS_COMM_BYTES]);
 
 /* False: there is no such process. */
 bool process_identify(pid_t pid, struct process_identity *identity);

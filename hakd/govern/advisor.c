@@ -285,6 +285,7 @@ static void look_at(struct advisor *advisor, struct client *client, uint64_t now
 	if (job == NULL)
 		return;
 	job->is_look = true;
+	client->is_suspect = false;
 	client->looked_ns = now_ns;
 }
 
@@ -348,17 +349,24 @@ static void on_look(evutil_socket_t fd, short what, void *context)
 
 static void look_at_hidden(struct advisor *advisor, uint64_t now_ns)
 {
-	struct client *client, *next;
+	struct client *client, *next, *oldest = NULL;
 	unsigned looks = 0;
 
 	HASH_ITER(hh, advisor->table->by_pid, client, next)
 	{
-		if (!client->is_hidden || looks == ADVISOR_LOOKS_MAX ||
-		    now_ns - client->looked_ns < TABLE_CHECK_NS)
+		if (!client->is_hidden)
 			continue;
-		look_at(advisor, client, now_ns);
-		looks++;
+		if (client->is_suspect && looks < ADVISOR_LOOKS_MAX) {
+			look_at(advisor, client, now_ns);
+			looks++;
+		} else if (oldest == NULL || client->looked_ns < oldest->looked_ns) {
+			oldest = client;
+		}
 	}
+	if (oldest == NULL || now_ns - advisor->looked_ns < ADVISOR_HIDDEN_NS)
+		return;
+	advisor->looked_ns = now_ns;
+	look_at(advisor, oldest, now_ns);
 }
 
 void advisor_tick(struct advisor *advisor, uint64_t now_ns)

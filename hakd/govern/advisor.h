@@ -35,8 +35,11 @@
 
 #define ADVISOR_BYTES_MIN ((uint64_t)4 << 20)
 
-/* Clients that are asked about, where hakd may not look into /proc itself: so many a tick. */
+/* Clients that are asked about, where hakd may not look into /proc itself: so many of those that
+ * have another name, each tick, and one of the others so often, in turn. Each answer wakes two
+ * processes, and the table's own check finds nearly all who are gone. */
 #define ADVISOR_LOOKS_MAX 32
+#define ADVISOR_HIDDEN_NS (8 * CLOCK_SECOND_NS)
 
 enum advisor_trigger { ADVISOR_IDLE, ADVISOR_COMMAND, ADVISOR_PRESSURE };
 
@@ -86,6 +89,7 @@ struct advisor {
 	uint64_t dropped_bytes[HAK_RECLAIM_ADVICE_COUNT]; /* that it did not */
 	uint64_t swapped_bytes;
 	uint64_t refused_count; /* jobs that found the queue full */
+	uint64_t looked_ns;	/* when a hidden client was last asked about */
 };
 
 /* `fd` as line_start_advisor left it; `is_on` as policy has it. 0 or -ENOMEM. */

@@ -206,6 +206,7 @@ class Cases:
         assert self.fleet.status()["advised_bytes"] == 0
         program.kill()
         program.wait()
+        self.is_found_out("/bin/cat")
 
     def advisor_dies(self):
         """One that is killed is followed by another; without its keeper, hakd does without."""
@@ -229,6 +230,20 @@ class Cases:
         assert status == 202 and answer["trim_request"] == 1 and answer["remote_request"] == 0
         finish(program)
         assert not os.path.exists(f"/proc/{keeper}"), "a zombie"
+        # Where nobody can be asked, how much it maps is enough.
+        self.is_found_out(f"{os.path.dirname(self.holder)}/fleet_static")
+
+    def is_found_out(self, other):
+        """An exec that nobody asks hakd about, who may not see what the other maps."""
+        program = self.fleet.run(self.holder, "exec", other)
+        fleet.lines_until_ready(program)
+        self.fleet.wait_for("it is listed", lambda: program.pid in self.fleet.clients(), 5)
+        fleet.go(program)
+        self.fleet.wait_for("it is listed no more",
+                            lambda: program.pid not in self.fleet.clients(), 30)
+        assert program.poll() is None
+        program.kill()
+        program.wait()
 
     def full_queue(self):
         """An advisor that stands still: so many wait, the next is told, hakd answers all along."""
