@@ -56,6 +56,11 @@ bool allot_shares(const struct allot *allot, const struct groups *groups)
 	return group != NULL || policy_number(host_of(allot), POLICY_HOST_BUDGET, 0) != 0;
 }
 
+uint64_t allot_slack_bytes(const struct allot *allot)
+{
+	return policy_number(host_of(allot), POLICY_SLACK_BUDGET, 0);
+}
+
 bool allot_takes_remote(const struct allot *allot, const struct client *client)
 {
 	return policy_number(host_of(allot), POLICY_HOST_REMOTE_RECLAIM, 1) != 0 &&

@@ -59,4 +59,7 @@ bool allot_is_dry(const struct allot *allot, const struct client *client);
 bool allot_is_exempt(const struct client *client);
 bool allot_takes_remote(const struct allot *allot, const struct client *client);
 
+/* What all heaps together may keep beyond what is live; 0: no such limit. */
+uint64_t allot_slack_bytes(const struct allot *allot);
+
 #endif

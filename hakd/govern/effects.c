@@ -366,7 +366,7 @@ int effects_init(struct effects *effects, struct event_base *base, struct table 
 	*effects = (struct effects){
 		.table = table,
 		.is_dry_run = options->is_dry_run,
-		.market = {.slack_bytes = options->slack_bytes},
+		.slack_bytes = options->slack_bytes,
 	};
 	error = pressure_init(&effects->pressure, "/proc/pressure");
 	if (error != 0)
@@ -424,13 +424,38 @@ static void place_clients(struct effects *effects, uint64_t now_ns)
 	pressure_sweep(pressure);
 }
 
+static void close_market(struct effects *effects)
+{
+	struct client *client, *next;
+
+	HASH_ITER(hh, effects->table->by_pid, client, next)
+	{
+		client->history.share = (struct history_share){.target_bytes = 0};
+	}
+	effects->market = (struct market){.slack_bytes = 0};
+	effects->market_ns = 0;
+}
+
+/* The options go before policy, which may be another one at each tick. False: no market. */
+static bool open_market(struct effects *effects)
+{
+	uint64_t slack_bytes = effects->slack_bytes != 0
+				       ? effects->slack_bytes
+				       : allot_slack_bytes(&effects->table->allot);
+
+	if (slack_bytes == 0 && effects->market.slack_bytes != 0)
+		close_market(effects);
+	effects->market.slack_bytes = slack_bytes;
+	return slack_bytes != 0;
+}
+
 /* What is resident may be of any age here: it only keeps the small out. */
 static void trade(struct effects *effects, uint64_t now_ns)
 {
 	struct client *client, *next;
 	size_t count = 0;
 
-	if (effects->market.slack_bytes == 0 ||
+	if (!open_market(effects) ||
 	    !make_room((void **)&effects->traders, &effects->traders_size,
 		       effects->table->client_count, sizeof *effects->traders))
 		return;

@@ -68,6 +68,7 @@ struct effects {
 	void (*on_pressure)(void *context, uint64_t now_ns);
 	void *pressure_context;
 	struct market market; /* of no slack: there is none */
+	uint64_t slack_bytes; /* as the options have it; 0: as policy has */
 	uint64_t market_ns;   /* of its last tick */
 	struct market_client *traders;
 	size_t traders_size;

@@ -216,6 +216,23 @@ def test_more_than_a_share_of_the_slack(daemon, players):
     assert daemon.spawn("--slack", "much").wait(10) == 2
 
 
+def test_the_slack_of_the_policy(daemon, players):
+    """It holds from the reload that brings it to the one that takes it away."""
+    daemon.start()
+    players(None, 100)
+    daemon.configure("[hakd]\nslack-budget = 40M\n")
+    assert daemon.post("/v1/reload")[0] == 200
+    wait_for(lambda: sum(row["released_bytes"] for row in actions(daemon)) > 90 * MIB)
+    assert daemon.status()["governor"]["slack_bytes"] == 40 * MIB
+    daemon.configure("[hakd]\n")
+    assert daemon.post("/v1/reload")[0] == 200
+    wait_for(lambda: daemon.status()["governor"]["slack_bytes"] == 0)
+    done = len(actions(daemon))
+    players(None, 100)
+    time.sleep(4.5)
+    assert len(actions(daemon)) == done
+
+
 @needs_groups
 def test_who_does_not_answer_is_left_behind(hakd, group, players):
     folder = group(300)
