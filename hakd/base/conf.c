@@ -181,7 +181,11 @@ static int take(void *context, const char *section, const char *key, const char 
 		reading->is_full = true;
 		return 1;
 	}
-	if (!add(reading, section, key, value))
+	/* After a blank it is a comment: one character more or less would be another setting. */
+	if (value[0] == ';')
+		conf_error(reading->report, reading->name, reading->line_number,
+			   "%s is '%s'; a value that begins with ; is not expected", key, value);
+	else if (!add(reading, section, key, value))
 		conf_error(reading->report, reading->name, reading->line_number,
 			   "no memory is left");
 	return 1;

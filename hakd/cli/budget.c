@@ -392,7 +392,6 @@ static void print_why(struct answer *answer, const json_t *client, const struct 
 	print_fact("exempt", answer_text(answer, policy, "exempt"));
 	print_fact("dry run", answer_text(answer, policy, "dry_run"));
 	print_fact("agent", answer_text(answer, policy, "agent"));
-	print_fact("huge pages", answer_text(answer, policy, "huge_pages"));
 	print_fact("remote reclaim", answer_text(answer, policy, "remote_reclaim"));
 }
 

@@ -313,8 +313,6 @@ json_t *budgets_policy_json(const struct table *table, const struct client *clie
 	json_object_set_new(object, "dry_run",
 			    json_string(allot_is_dry(&table->allot, client) ? "yes" : "no"));
 	json_object_set_new(object, "agent", json_string(switch_text(rule, POLICY_AGENT, false)));
-	json_object_set_new(object, "huge_pages",
-			    json_string(switch_text(rule, POLICY_HUGE_PAGES, false)));
 	json_object_set_new(object, "remote_reclaim",
 			    json_string(switch_text(rule, POLICY_REMOTE_RECLAIM, true)));
 	return object;

@@ -38,6 +38,9 @@ class Page:
         fcntl.fcntl(self.memfd, fcntl.F_ADD_SEALS,
                     fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
         self.words = memoryview(mmap.mmap(self.memfd, BYTES)).cast("Q")
+        # A heap reserves its region: an address space without one is another program's.
+        self.region = mmap.mmap(-1, SUPERSLABS * 2 * MIB, prot=0,
+                                flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
     def write(self, changes):
         """Odd sequence, the words by their place, even sequence."""

@@ -160,6 +160,12 @@ static void what_is_wrong(void **state)
 	assert_string_equal(values_of("c"), "3");
 	conf_report_deinit(&report);
 
+	read_text("[policy a]\ng=;4\nh= ;5\n", 21);
+	assert_non_null(strstr(report.text.bytes, "x.conf:2: g is ';4'; a value that begins with"));
+	assert_string_equal(values_of("g"), "");
+	assert_int_equal(report.error_count, 1);
+	conf_report_deinit(&report);
+
 	read_text("d=1\n\0e=2\nf=3", 12);
 	assert_non_null(strstr(report.text.bytes, "x.conf:2: the line holds a NUL byte"));
 	assert_string_equal(values_of("f"), "3");
