@@ -65,12 +65,12 @@ def read_record(path):
     return record
 
 
-def recorded(record, row, allocators, runs):
+def recorded(record, row, allocators, settings):
     """The row's results where the record has all of them, and by these files; else None."""
-    results = {}
+    results, known = {}, record.get(row.title(settings), {})
     for name, library in allocators.items():
-        digest, samples = record.get(row, {}).get(name, (None, []))
-        if digest != digest_of(library) or len(samples) != runs:
+        digest, samples = known.get(name, (None, []))
+        if digest != digest_of(library) or len(samples) != row.runs_of(name, settings):
             return None
         results[name] = samples
     return results

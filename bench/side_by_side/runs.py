@@ -98,10 +98,10 @@ def run_row(row, allocators, run, settings):
     results = {name: [] for name in allocators}
     names = list(allocators)
     order = random.Random(ORDER_SEED)
-    for _ in range(row.runs(settings)):
+    for number in range(row.runs(settings)):
         order.shuffle(names)
         for name in names:
-            if isinstance(results[name], str):
+            if isinstance(results[name], str) or number >= row.runs_of(name, settings):
                 continue
             try:
                 results[name].append(run(allocators[name]))
