@@ -1,6 +1,7 @@
 #include "daemon.h"
 
 #include "base/log.h"
+#include "base/manager.h"
 #include "base/privilege.h"
 #include "serve/socket.h"
 
@@ -148,7 +149,7 @@ static void on_stop(evutil_socket_t number, short what, void *context)
 
 	(void)what;
 	log_say(LOG_INFO, "Stopping at %s.", number == SIGTERM ? "SIGTERM" : "SIGINT");
-	sd_notify(0, "STOPPING=1");
+	(void)manager_send("STOPPING=1", -1);
 	event_base_loopbreak(daemon->base);
 }
 
@@ -194,7 +195,7 @@ static void notify_status(struct daemon *daemon, const char *ready)
 {
 	struct table *table = &daemon->table;
 	char status[sizeof daemon->status], live[TEXT_SIZE_BYTES];
-	char budget[TEXT_SIZE_BYTES] = "none", pressure[24];
+	char budget[TEXT_SIZE_BYTES] = "none", pressure[24], lines[MANAGER_LINES_BYTES];
 	uint64_t sum[HAK_METRIC_COUNT], soft_bytes = allot_default_soft(&table->allot);
 
 	if (getenv("NOTIFY_SOCKET") == NULL)
@@ -211,8 +212,13 @@ static void notify_status(struct daemon *daemon, const char *ready)
 		 daemon->reload.is_good ? "" : ", bad configuration");
 	if (ready[0] == '\0' && strcmp(status, daemon->status) == 0)
 		return;
+	snprintf(lines, sizeof lines, "%sSTATUS=%s", ready, status);
+	/* Readiness may wait for the manager, since nobody is served yet. */
+	if (ready[0] != '\0')
+		sd_notify(0, lines);
+	else if (manager_send(lines, -1) == -EAGAIN)
+		return; /* at the next tick */
 	strcpy(daemon->status, status);
-	sd_notifyf(0, "%sSTATUS=%s", ready, status);
 }
 
 static bool is_resting(const void *effects, uint64_t now_ns)
@@ -261,7 +267,7 @@ static void on_watchdog(evutil_socket_t fd, short what, void *context)
 	(void)fd;
 	(void)what;
 	(void)context;
-	sd_notify(0, "WATCHDOG=1");
+	(void)manager_send("WATCHDOG=1", -1);
 }
 
 static int add_event(struct daemon *daemon, int fd, short what, event_callback_fn callback,
@@ -294,12 +300,13 @@ static int add_events(struct daemon *daemon)
 	if (error == 0)
 		error = add_event(daemon, -1, 0, on_tick, &tick);
 	if (error == 0 && sd_watchdog_enabled(0, &watchdog_us) > 0) {
-		const struct timeval half = {
-			.tv_sec = (time_t)(watchdog_us / 2 / 1000000),
-			.tv_usec = (suseconds_t)(watchdog_us / 2 % 1000000),
+		/* A third, so that one of them may be lost. */
+		const struct timeval third = {
+			.tv_sec = (time_t)(watchdog_us / 3 / 1000000),
+			.tv_usec = (suseconds_t)(watchdog_us / 3 % 1000000),
 		};
 
-		error = add_event(daemon, -1, 0, on_watchdog, &half);
+		error = add_event(daemon, -1, 0, on_watchdog, &third);
 	}
 	if (error != 0)
 		log_say(LOG_ERR, "Cannot make the daemon's events: %s.", strerror(-error));

@@ -109,6 +109,7 @@ static void carry_out(struct service *service, const struct hak_reclaim_request 
 		      struct hak_reclaim_answer *answer)
 {
 	pid_t pid = pidfd < 0 ? -1 : target_pid(pidfd);
+	enum process_maps maps = pid <= 0 ? PROCESS_MAPS_NO : target_maps_memfd(pid, request);
 
 	answer->number = request->number;
 	answer->error = (uint32_t)service->refusal;
@@ -116,8 +117,10 @@ static void carry_out(struct service *service, const struct hak_reclaim_request 
 		answer->result = HAK_RECLAIM_REFUSED;
 	else if (service->refusal != 0)
 		answer->result = HAK_RECLAIM_UNABLE;
-	else if (pid == 0 || !target_maps_memfd(pid, request))
+	else if (maps == PROCESS_MAPS_NO)
 		answer->result = HAK_RECLAIM_GONE;
+	else if (maps == PROCESS_MAPS_UNKNOWN)
+		answer->result = HAK_RECLAIM_REFUSED;
 	else if (!take_tokens(service, bytes_of(request), &answer->wait_ns))
 		answer->result = HAK_RECLAIM_LIMITED;
 	else

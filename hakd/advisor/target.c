@@ -2,7 +2,6 @@
 
 #include "base/clock.h"
 #include "base/privilege.h"
-#include "fleet/process.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -41,11 +40,11 @@ pid_t target_pid(int pidfd)
 	return pid;
 }
 
-bool target_maps_memfd(pid_t pid, const struct hak_reclaim_request *request)
+enum process_maps target_maps_memfd(pid_t pid, const struct hak_reclaim_request *request)
 {
 	dev_t device = makedev(request->device_major, request->device_minor);
 
-	return process_maps_memfd(pid, device, request->inode) == PROCESS_MAPS_YES;
+	return process_maps_memfd(pid, device, request->inode);
 }
 
 static int advice_of(const struct hak_reclaim_request *request)

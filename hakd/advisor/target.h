@@ -14,6 +14,7 @@
 #ifndef HAKD_ADVISOR_TARGET_H
 #define HAKD_ADVISOR_TARGET_H
 
+#include "fleet/process.h"
 #include "proto/reclaim.h"
 
 #include <sys/types.h>
@@ -23,7 +24,7 @@
 pid_t target_pid(int pidfd);
 
 /* Whether this process maps the memfd that the request names. */
-bool target_maps_memfd(pid_t pid, const struct hak_reclaim_request *request);
+enum process_maps target_maps_memfd(pid_t pid, const struct hak_reclaim_request *request);
 
 /* Advises all ranges: result, bytes, dropped ranges and error of the answer are written. */
 void target_advise(int pidfd, pid_t pid, const struct hak_reclaim_request *request,

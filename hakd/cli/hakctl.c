@@ -29,7 +29,7 @@ static const char usage[] =
 	"of it. What it has marked as free hakd can take itself, whether the program runs or not.\n"
 	"For the rest a program answers when it next needs memory: one that is idle leaves the\n"
 	"request pending, and carries it out when it wakes up. budget sets what a group or a\n"
-	"process is to stay below, until it is cleared or the machine starts anew. why tells\n"
+	"process is to stay below, until it is cleared or hakd is stopped. why tells\n"
 	"which section of hakd.conf(5) holds for a process. reload makes hakd read its\n"
 	"configuration anew. policy pause makes hakd take no memory back by itself, until policy\n"
 	"resume.\n"

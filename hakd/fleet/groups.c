@@ -42,12 +42,18 @@ struct group *groups_find(struct groups *groups, const char *name)
 	return group;
 }
 
+static size_t named_count(struct groups *groups)
+{
+	return groups->count - (groups_find(groups, GROUP_OTHER) != NULL);
+}
+
 static struct group *find_or_make(struct groups *groups, const char *name)
 {
 	struct group *group = groups_find(groups, name);
 
-	/* The last place is kept for "other". */
-	if (group == NULL && groups->count >= GROUPS_MAX - 1) {
+	/* One place is kept for "other", whether it is there yet or not. */
+	if (group == NULL && strcmp(name, GROUP_OTHER) != 0 &&
+	    named_count(groups) >= GROUPS_MAX - 1) {
 		name = GROUP_OTHER;
 		group = groups_find(groups, name);
 	}

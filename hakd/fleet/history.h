@@ -1,7 +1,8 @@
 /* history.h - what is remembered of a client from one release of its memory to the next.
  *
  * A part of struct client, so that it lives as long as the client does, and longer where the same
- * page registers again. Written by govern/ alone. Times are CLOCK_MONOTONIC; 0 is "never".
+ * heap registers again, with another daemon as well. Written by govern/ alone. Times are
+ * CLOCK_MONOTONIC; 0 is "never".
  */
 #ifndef HAKD_FLEET_HISTORY_H
 #define HAKD_FLEET_HISTORY_H

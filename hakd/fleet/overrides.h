@@ -1,7 +1,8 @@
 /* overrides.h - budgets that were set from the command line.
  *
  * They go before what hakd.conf says, of a group or of one process, until they are cleared, until
- * their time is up, or until the machine starts anew. There are OVERRIDES_MAX of them at most. One
+ * their time is up, or until the daemon's state is gone (base/state.h): with the machine's boot,
+ * and under systemd with a stop that is no restart. There are OVERRIDES_MAX of them at most. One
  * thread.
  */
 #ifndef HAKD_FLEET_OVERRIDES_H

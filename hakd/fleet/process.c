@@ -197,15 +197,17 @@ enum process_maps process_maps_memfd(pid_t pid, dev_t device, ino_t inode)
 
 	snprintf(path, sizeof path, "/proc/%d/maps", pid);
 	maps = fopen(path, "re");
+	/* No mappings at all (ESRCH, in some kernels an empty file) has a process whose first
+	 * thread has ended, too. */
 	if (maps == NULL)
-		return errno == ENOENT || errno == ESRCH ? PROCESS_MAPS_NO : PROCESS_MAPS_UNKNOWN;
+		return errno == ENOENT ? PROCESS_MAPS_NO : PROCESS_MAPS_UNKNOWN;
 	while (answer == PROCESS_MAPS_NO && getline(&line, &size, maps) > 0) {
 		if (is_mapping_of(line, device, inode))
 			answer = PROCESS_MAPS_YES;
 		else if (++line_count >= MAPS_LINES_MAX)
 			answer = PROCESS_MAPS_UNKNOWN;
 	}
-	if (answer == PROCESS_MAPS_NO && ferror(maps) && errno != ESRCH)
+	if (answer == PROCESS_MAPS_NO && (ferror(maps) || line_count == 0))
 		answer = PROCESS_MAPS_UNKNOWN;
 	free(line);
 	fclose(maps);

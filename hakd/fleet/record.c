@@ -175,7 +175,9 @@ static void get_history(struct hak_wire *record, struct history *history)
 	history->share.refilled_bytes_total = state_get(record);
 	history->share.refaulted_bytes_total = state_get(record);
 	history->share.kept_until_ns = state_get(record);
-	history->share.is_counted = state_get(record) != 0;
+	/* What passed while nobody counted is no churn of the tick to come. */
+	(void)state_get(record);
+	history->share.is_counted = false;
 }
 
 /* is_expected: what it has counted is with its group already. */

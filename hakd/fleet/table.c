@@ -78,6 +78,16 @@ void table_drop(struct table *table, struct client *client, uint64_t now_ns)
 	client_free(client);
 }
 
+void table_lose(struct table *table, struct client *client, uint64_t now_ns)
+{
+	struct past past;
+
+	past_of(client, &past);
+	table_drop(table, client, now_ns);
+	/* Without memory for it the group has its counters twice, if it comes again. */
+	(void)pasts_add(&table->pasts, &past, now_ns);
+}
+
 void table_deinit(struct table *table)
 {
 	struct client *client, *next_client;
@@ -392,7 +402,7 @@ struct client *table_trim(struct table *table, pid_t pid, uint64_t target_bytes,
 		return NULL;
 	if (client_maps_page(client, now_ns) && client_trim(client, target_bytes) == 0)
 		return client;
-	table_drop(table, client, now_ns);
+	table_lose(table, client, now_ns);
 	return NULL;
 }
 
@@ -420,7 +430,7 @@ static void check_some(struct table *table, uint64_t now_ns)
 		if (!client_maps_page(client, now_ns)) {
 			log_say(LOG_DEBUG, "Process %d has another address space: dropped.",
 				client->pid);
-			table_drop(table, client, now_ns);
+			table_lose(table, client, now_ns);
 			continue;
 		}
 		TAILQ_REMOVE(&table->queue, client, queue);
@@ -457,7 +467,7 @@ void table_tick(struct table *table, uint64_t now_ns)
 		if (error != 0) {
 			log_say(LOG_DEBUG, "The page of process %d cannot be written: %s.",
 				client->pid, strerror(-error));
-			table_drop(table, client, now_ns);
+			table_lose(table, client, now_ns);
 		}
 	}
 	check_some(table, now_ns);

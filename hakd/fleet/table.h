@@ -104,8 +104,10 @@ void table_set_policy(struct table *table, const struct policy *policy, uint64_t
 /* Deals out all budgets anew: something has changed. */
 void table_deal(struct table *table, uint64_t now_ns);
 
-/* Takes a client off the list. */
+/* Takes a client off the list; the second while its process lives, whose heap may register again
+ * and then goes on where it was. */
 void table_drop(struct table *table, struct client *client, uint64_t now_ns);
+void table_lose(struct table *table, struct client *client, uint64_t now_ns);
 
 /* Drops clients that have ended; to be called when `departures` is readable. */
 void table_reap(struct table *table, uint64_t now_ns);

@@ -205,13 +205,14 @@ static void on_answer(void *context, const struct hak_reclaim_answer *answer)
 		finish(advisor, "gone");
 	} else if (answer->result == HAK_RECLAIM_GONE) {
 		finish(advisor, "gone");
-		table_drop(advisor->table, client, clock_now_ns());
+		table_lose(advisor->table, client, clock_now_ns());
 	} else if (answer->result == HAK_RECLAIM_LIMITED) {
 		job->next_superslab = advisor->batch_begin;
 		go_round(advisor);
 		pause_for(advisor,
 			  answer->wait_ns < CLOCK_SECOND_NS ? answer->wait_ns : CLOCK_SECOND_NS);
 	} else if (answer->result != HAK_RECLAIM_DONE || job->is_look) {
+		client->is_suspect = client->is_suspect && answer->result != HAK_RECLAIM_DONE;
 		finish(advisor, hak_reclaim_result_text(answer->result));
 	} else if (job->is_unsure) {
 		job->is_unsure = false;
@@ -285,7 +286,6 @@ static void look_at(struct advisor *advisor, struct client *client, uint64_t now
 	if (job == NULL)
 		return;
 	job->is_look = true;
-	client->is_suspect = false;
 	client->looked_ns = now_ns;
 }
 
@@ -350,20 +350,23 @@ static void on_look(evutil_socket_t fd, short what, void *context)
 static void look_at_hidden(struct advisor *advisor, uint64_t now_ns)
 {
 	struct client *client, *next, *oldest = NULL;
-	unsigned looks = 0;
+	unsigned looks = 0, hidden = 0;
 
 	HASH_ITER(hh, advisor->table->by_pid, client, next)
 	{
 		if (!client->is_hidden)
 			continue;
-		if (client->is_suspect && looks < ADVISOR_LOOKS_MAX) {
+		hidden++;
+		if (client->is_suspect && looks < ADVISOR_LOOKS_MAX &&
+		    now_ns - client->looked_ns >= TABLE_CHECK_NS) {
 			look_at(advisor, client, now_ns);
 			looks++;
 		} else if (oldest == NULL || client->looked_ns < oldest->looked_ns) {
 			oldest = client;
 		}
 	}
-	if (oldest == NULL || now_ns - advisor->looked_ns < ADVISOR_HIDDEN_NS)
+	if (oldest == NULL ||
+	    now_ns - advisor->looked_ns < ADVISOR_HIDDEN_NS / (1 + hidden / ADVISOR_HIDDEN_MANY))
 		return;
 	advisor->looked_ns = now_ns;
 	look_at(advisor, oldest, now_ns);

@@ -40,6 +40,7 @@
  * processes, and the table's own check finds nearly all who are gone. */
 #define ADVISOR_LOOKS_MAX 32
 #define ADVISOR_HIDDEN_NS (8 * CLOCK_SECOND_NS)
+#define ADVISOR_HIDDEN_MANY 512 /* of so many twice as often */
 
 enum advisor_trigger { ADVISOR_IDLE, ADVISOR_COMMAND, ADVISOR_PRESSURE };
 

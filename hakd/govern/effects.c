@@ -71,7 +71,10 @@ static struct governor_client describe(const struct effects *effects, const stru
 		.lazyfree_bytes = client->counted[HAK_METRIC_lazyfree_bytes],
 		.resident_bytes = GOVERNOR_RESIDENT_UNKNOWN,
 		.soft_budget_bytes = client->mailbox.soft_budget_bytes,
-		.slack_target_bytes = client->history.share.target_bytes,
+		/* A share may be older than the market's end: of the hakd before this one. */
+		.slack_target_bytes = effects->market.slack_bytes != 0
+					      ? client->history.share.target_bytes
+					      : 0,
 		.refaulted_bytes_total = refaulted_total(client),
 		.idle_ns = idle_ns(client, now_ns),
 		.level = level_on(effects, client),

@@ -51,9 +51,38 @@ static void on_input(evutil_socket_t fd, short what, void *context)
 		peer_free(peer);
 }
 
+static bool is_trusted(uid_t uid)
+{
+	return uid == 0 || uid == geteuid();
+}
+
+/* Control groups that are watched for the user's other connections, or more. */
+static size_t count_groups(const struct pressure_peer *own)
+{
+	const struct pressure_peer *peer, *before;
+	size_t count = 0;
+
+	LIST_FOREACH(peer, &own->server->peers, entry)
+	{
+		before = LIST_FIRST(&own->server->peers);
+		while (before != peer && (before == own || before->uid != own->uid ||
+					  before->group_id != peer->group_id))
+			before = LIST_NEXT(before, entry);
+		count += peer != own && peer->uid == own->uid && peer->group_id != 0 &&
+			 before == peer;
+	}
+	return count;
+}
+
+/* Who has enough of them hears of the system's pressure alone. */
 static void place(struct pressure_peer *peer, uint64_t now_ns)
 {
-	peer->group_id = pressure_watch(&peer->server->effects->pressure, peer->pid, now_ns);
+	bool has_enough = !is_trusted(peer->uid) &&
+			  count_groups(peer) >= PRESSURE_SOCKET_GROUPS_MAX;
+
+	peer->group_id = has_enough ? 0
+				    : pressure_watch(&peer->server->effects->pressure, peer->pid,
+						     now_ns);
 	peer->placed_ns = now_ns;
 }
 
@@ -103,10 +132,10 @@ static bool has_room(const struct pressure_socket *server, uid_t uid)
 	const struct pressure_peer *peer;
 	size_t count = 0;
 
-	if (server->peer_count >= PRESSURE_SOCKET_PEERS_MAX)
+	if (is_trusted(uid))
+		return server->peer_count < PRESSURE_SOCKET_PEERS_MAX;
+	if (server->peer_count >= PRESSURE_SOCKET_PEERS_MAX - PRESSURE_SOCKET_ROOT_MIN)
 		return false;
-	if (uid == 0 || uid == geteuid())
-		return true;
 	LIST_FOREACH(peer, &server->peers, entry)
 	count += peer->uid == uid;
 	return count < PRESSURE_SOCKET_USER_MAX;
@@ -119,7 +148,9 @@ static bool welcome(struct pressure_socket *server, int fd)
 	struct ucred who;
 	socklen_t size = sizeof who;
 
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) != 0 || !has_room(server, who.uid))
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) != 0 ||
+	    !has_room(server, who.uid) ||
+	    !table_admit(server->effects->table, who.uid, clock_now_ns()))
 		return false;
 	peer = calloc(1, sizeof *peer);
 	if (peer == NULL)

@@ -6,8 +6,8 @@
  * hakd's (govern/level.h). Nobody is waited for: who does not read has its bytes already.
  *
  * Bounds: PRESSURE_SOCKET_PEERS_MAX connections, of one user but root and the daemon's own
- * PRESSURE_SOCKET_USER_MAX; more are closed, and so is who writes more than
- * PRESSURE_SOCKET_INPUT_BYTES_MAX.
+ * PRESSURE_SOCKET_USER_MAX, as often as registrations may come (table_admit); more are closed, and
+ * so is who writes more than PRESSURE_SOCKET_INPUT_BYTES_MAX.
  *
  * One thread, with the event loop. Owns its listening socket and the connections.
  */
@@ -20,6 +20,8 @@
 
 #define PRESSURE_SOCKET_PEERS_MAX 128
 #define PRESSURE_SOCKET_USER_MAX 32
+#define PRESSURE_SOCKET_ROOT_MIN 32  /* of all, that are kept for root and the daemon's user */
+#define PRESSURE_SOCKET_GROUPS_MAX 8 /* control groups that one user may have watched so */
 #define PRESSURE_SOCKET_INPUT_BYTES_MAX 4096
 
 struct pressure_peer;

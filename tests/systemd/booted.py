@@ -321,6 +321,8 @@ def stops(host):
     host.do("systemctl", "stop", "hakd.socket")
     wait_for("it goes with its socket", lambda: host.property("ActiveState") == "inactive")
     expect(host.run("stat", "/run/hak/client").returncode != 0, "the socket's file stays")
+    for unit in ("hakd-control.socket", "hakd-pressure.socket"):
+        expect(not host.is_active(unit), unit, "would start it again")
     expect(host.complaints() == [], host.complaints())
 
 

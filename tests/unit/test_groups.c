@@ -70,6 +70,15 @@ static void the_last_place_is_for_others(void **state)
 	assert_int_equal(groups.count, GROUPS_MAX);
 	assert_string_equal(groups_join(&groups, "7")->name, "7");
 	groups_deinit(&groups);
+	/* Nor is it anybody's where "other" was there first, as it may be among those restored. */
+	other = groups_restore(&groups, "other", 1);
+	for (int i = 0; i < GROUPS_MAX - 1; i++) {
+		snprintf(name, sizeof name, "%d", i);
+		assert_string_equal(groups_restore(&groups, name, 1)->name, name);
+	}
+	assert_ptr_equal(groups_restore(&groups, "one more", 1), other);
+	assert_int_equal(groups.count, GROUPS_MAX);
+	groups_deinit(&groups);
 }
 
 static void groups_are_listed_by_name(void **state)
