@@ -84,6 +84,7 @@ static void slow_passed(bool must_look)
 void (*const hak_thread_slow_passed)(bool must_look) = slow_passed;
 uint64_t (*const hak_budget_used)(void) = hak_limit_used;
 bool (*const hak_malloc_relieve)(size_t size) = hak_limit_relieve;
+void (*const hak_malloc_run_errand)(void) = hak_agent_start;
 
 /* Under valgrind a call of malloc may lead anywhere: callgrind and cachegrind leave it alone,
  * memcheck and others put their own in its place. */

@@ -283,3 +283,35 @@ void hak_os_futex_wake_shared(_Atomic uint32_t *word)
 {
 	futex_wake(word, FUTEX_WAKE, INT32_MAX);
 }
+
+/* The fields of /proc/PID/stat behind the name, which may hold anything but is the last in
+ * brackets: the state is the first of them, and this the number of threads. No string functions,
+ * since each name that the library asks for is looked up at every program's start. */
+#define THREADS_FIELD 17
+
+static bool is_left_with(const char *text, size_t count, unsigned thread_count)
+{
+	size_t at = count;
+	unsigned field = 0, number = 0;
+
+	while (at != 0 && text[at - 1] != ')')
+		at--;
+	if (at == 0 || at + 2 >= count || text[at + 1] != 'Z')
+		return false;
+	for (at++; at < count && field < THREADS_FIELD; at++)
+		field += text[at] == ' ';
+	for (; at < count && text[at] >= '0' && text[at] <= '9'; at++)
+		number = number * 10 + (unsigned)(text[at] - '0');
+	return number == thread_count + 1;
+}
+
+bool hak_os_is_left_with(unsigned thread_count)
+{
+	char text[512];
+	long fd = syscall(SYS_openat, AT_FDCWD, "/proc/self/stat", O_RDONLY | O_CLOEXEC, 0);
+	long count = fd >= 0 ? syscall(SYS_read, fd, text, sizeof text) : -1;
+
+	if (fd >= 0)
+		syscall(SYS_close, fd);
+	return count > 0 && is_left_with(text, (size_t)count, thread_count);
+}

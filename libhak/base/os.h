@@ -89,6 +89,10 @@ void hak_os_futex_wake_shared(_Atomic uint32_t *word);
  * seccomp filter knows of an allocator. */
 void hak_os_yield(void);
 
+/* Whether the first thread has ended while the process goes on, and there are so many others. By
+ * /proc/self/stat, see proc(5). */
+bool hak_os_is_left_with(unsigned thread_count);
+
 /* A moment for the other hardware thread while spinning. */
 #if defined(__x86_64__)
 #define HAK_OS_RELAX "pause"

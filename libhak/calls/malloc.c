@@ -40,6 +40,20 @@ static void *refill_from_reserve(unsigned class_idx, size_t size)
 	return block != NULL ? block : fail(size);
 }
 
+static HAK_NOINLINE void *run_errand(void *block)
+{
+	if (atomic_exchange_explicit(&hak_thread_has_errand, false, memory_order_relaxed))
+		hak_malloc_run_errand();
+	return block;
+}
+
+HAK_INLINE void *hand_out(void *block)
+{
+	return hak_likely(!atomic_load_explicit(&hak_thread_has_errand, memory_order_relaxed))
+		       ? block
+		       : run_errand(block);
+}
+
 /* Out of line, so that the fast path needs no stack frame. */
 static HAK_NOINLINE void *refill(unsigned class_idx, size_t size)
 {
@@ -48,13 +62,13 @@ static HAK_NOINLINE void *refill(unsigned class_idx, size_t size)
 	if (hak_unlikely(hak_forward.is_on))
 		return hak_forward.malloc(size);
 	block = hak_thread_take(class_idx);
-	return hak_likely(block != NULL) ? block : refill_from_reserve(class_idx, size);
+	return hak_likely(block != NULL) ? hand_out(block) : refill_from_reserve(class_idx, size);
 }
 
 HAK_NOINLINE void *hak_malloc_look(void *block)
 {
 	hak_thread_look();
-	return block;
+	return hand_out(block);
 }
 
 void *hak_malloc_class(unsigned class_idx, size_t size)
@@ -92,7 +106,7 @@ void *hak_malloc_large(size_t size, size_t alignment, bool *zeroed)
 			hak_thread_leave(thread);
 		} while (hak_unlikely(block == NULL) && hak_malloc_relieve(size));
 	}
-	return hak_likely(block != NULL) ? block : fail(size);
+	return hak_likely(block != NULL) ? hand_out(block) : fail(size);
 }
 
 static HAK_NOINLINE void *malloc_larger(size_t size)

@@ -34,6 +34,9 @@ void *hak_malloc_class(unsigned class_idx, size_t size);
  * is not, or there is none to be made. Outside the gate. init.c says who that is. */
 extern HAK_HIDDEN bool (*const hak_malloc_relieve)(size_t size);
 
+/* Upward: the errand of heap/thread.h. */
+extern HAK_HIDDEN void (*const hak_malloc_run_errand)(void);
+
 /* True once realloc has left a small block longer than its size asks for. */
 bool hak_realloc_has_kept(void);
 

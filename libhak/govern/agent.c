@@ -3,6 +3,7 @@
 #include "base/os.h"
 #include "base/policy.h"
 #include "base/report.h"
+#include "base/sandbox.h"
 #include "govern/attach.h"
 #include "govern/lazyfree.h"
 #include "govern/purge.h"
@@ -16,6 +17,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -135,7 +137,7 @@ static void say_that_it_cannot(int error)
 	if (atomic_exchange_explicit(&is_said, true, memory_order_relaxed))
 		return;
 	hak_line_begin(&line);
-	hak_line_put(&line, "the agent's thread cannot be started (errno ");
+	hak_line_put(&line, "a thread of the agent cannot be started (errno ");
 	hak_line_put_number(&line, (uint64_t)error);
 	hak_line_put(&line, "); going on without");
 	hak_line_write(&line);
@@ -167,25 +169,35 @@ static int create(void *(*function)(void *))
 	return error;
 }
 
+/* Looks of its own are far between then; what the program has stirred up is forgotten. */
+static void rest(void)
+{
+	if (atomic_exchange_explicit(&was_stirred, 0, memory_order_relaxed) == 0)
+		sleep_long(&was_stirred, 0, HAK_AGENT_IDLE_NS);
+}
+
 static void *run(void *context)
 {
+	static const struct sched_param plain = {.sched_priority = 0};
 	unsigned looks_left = LOOKS;
+	unsigned ours = 1;
 
 	atomic_store_explicit(&agent, __builtin_thread_pointer(), memory_order_relaxed);
 	/* Not by prctl(3), which is ours and listens. */
 	(void)syscall(SYS_prctl, PR_SET_NAME, "hak-agent", 0, 0, 0);
-	if (hak_watch_is_asked_for())
-		(void)create(hak_watch_run);
-	for (;;) {
+	(void)syscall(SYS_sched_setscheduler, 0, SCHED_OTHER, &plain);
+	if (hak_watch_is_asked_for() && create(hak_watch_run) == 0)
+		ours++;
+	do {
 		if (hak_policy_has_agent())
 			looks_left = make_round(looks_left);
 		else
-			sleep_long(&was_stirred, 0, 0);
-	}
+			rest();
+	} while (looks_left != 0 || hak_sandbox_is_noted() || !hak_os_is_left_with(ours));
 	return context;
 }
 
-/* Outside the gate: the C library allocates for it. No handler of the program ever runs in it. */
+/* The C library allocates for it. No handler of the program ever runs in it. */
 static void start(void)
 {
 	static const uint64_t all = ALL_BUT_ITS_OWN;
@@ -235,28 +247,46 @@ static bool is_due(uint64_t now_ns)
 	return now_ns >= atomic_load_explicit(&shared()->agent_due_ns, memory_order_relaxed);
 }
 
+/* Not that of the parent, who waits for the end of a vfork(2). A fork has wiped the number. */
+static bool is_own_memory(void)
+{
+	int pid = (int)syscall(SYS_getpid), wiped = 0;
+
+	return atomic_compare_exchange_strong_explicit(
+		       &shared()->pid, &wiped, pid, memory_order_relaxed, memory_order_relaxed) ||
+	       wiped == pid;
+}
+
 static bool may_start(void)
 {
 	enum hak_sandbox sandbox = hak_attach_sandbox();
 
 	if (sandbox == HAK_SANDBOX_FILTERED)
 		put_off_until(UINT64_MAX);
-	return sandbox == HAK_SANDBOX_NONE && !may_be_handling_a_signal();
+	return sandbox == HAK_SANDBOX_NONE && hak_thread_is_at_ease() && is_own_memory() &&
+	       !may_be_handling_a_signal();
+}
+
+void hak_agent_start(void)
+{
+	int saved_errno = errno;
+	uint32_t none = 0;
+
+	if (may_start() &&
+	    atomic_compare_exchange_strong_explicit(&shared()->agent_count, &none, 1,
+						    memory_order_relaxed, memory_order_relaxed))
+		start();
+	errno = saved_errno;
 }
 
 static void start_if_due(uint64_t now_ns)
 {
 	int saved_errno = errno;
-	uint32_t none = 0;
 
-	if (!is_due(now_ns))
-		return;
-	put_off_until(now_ns + SECOND_NS);
-	if (may_start() &&
-	    atomic_compare_exchange_strong_explicit(&shared()->agent_count, &none, 1,
-						    memory_order_relaxed, memory_order_relaxed) &&
-	    !hak_thread_outside(start))
-		atomic_store_explicit(&shared()->agent_count, 0, memory_order_relaxed);
+	if (is_due(now_ns)) {
+		put_off_until(now_ns + SECOND_NS);
+		atomic_store_explicit(&hak_thread_has_errand, true, memory_order_relaxed);
+	}
 	errno = saved_errno;
 }
 

@@ -9,6 +9,7 @@
 #include "heap/pool.h"
 #include "heap/region.h"
 #include "heap/shared.h"
+#include "heap/thread.h"
 #include "proto/hello.h"
 #include "proto/mailbox.h"
 #include "proto/page.h"
@@ -108,6 +109,10 @@ bool hak_attach_share(void)
 		hak_os_unmap(page, bytes);
 		return false;
 	}
+	/* A child of vfork(2) must not be taken for whose memory this is. */
+	atomic_store_explicit(&((struct hak_shared *)page)->pid,
+			      hak_thread_is_of_another() ? -1 : (int)syscall(SYS_getpid),
+			      memory_order_relaxed);
 	/* release: pairs with the acquire in hak_shared_page() */
 	if (!atomic_compare_exchange_strong_explicit(&hak_shared, &none, page, memory_order_release,
 						     memory_order_relaxed))

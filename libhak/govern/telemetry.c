@@ -230,7 +230,9 @@ static void work(unsigned char *page, uint64_t now_ns)
 
 bool hak_telemetry_is_trimming(void)
 {
-	return atomic_load_explicit(&is_trimming, memory_order_relaxed);
+	/* A child of a fork may have begun as a copy in the midst of one, and has no daemon. */
+	return hak_shared_page() != NULL &&
+	       atomic_load_explicit(&is_trimming, memory_order_relaxed);
 }
 
 bool hak_telemetry_has_news(unsigned char *page)

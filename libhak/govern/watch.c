@@ -24,7 +24,7 @@
 
 /* Between two events, and so long a descriptor that the program has closed may be waited on. */
 #define PAUSE_NS ((uint64_t)1000000000)
-#define POLL_SECONDS 60
+#define POLL_SECONDS 10
 
 #define WORDS_BYTES_MAX (HAK_PRESSURE_WRITE_BYTES / 4 * 3)
 
@@ -120,6 +120,12 @@ static bool is_ours(int fd)
 	       file.st_ino == watched_inode;
 }
 
+/* Once a filter is at work nothing may be called any more, for ever. */
+static bool has_leave(void)
+{
+	return hak_settings.registration == HAK_REGISTRATION_ALWAYS || !hak_sandbox_is_noted();
+}
+
 static int fd_now(void)
 {
 	return atomic_load_explicit(&watched_fd, memory_order_relaxed);
@@ -130,7 +136,7 @@ static void let_go(void)
 	int fd = fd_now();
 
 	atomic_store_explicit(&watched_fd, -1, memory_order_relaxed);
-	if (is_ours(fd))
+	if (has_leave() && is_ours(fd))
 		syscall(SYS_close, fd);
 }
 
@@ -281,9 +287,9 @@ static bool wait_for_event(void)
 	if (!is_ours(polled.fd))
 		return false;
 	count = syscall(SYS_ppoll, &polled, 1, &left, NULL, 0);
-	if (count <= 0)
+	if (!has_leave() || count == 0 || (count < 0 && errno == EINTR))
 		return true;
-	if (!is_ours(polled.fd))
+	if (count < 0 || !is_ours(polled.fd))
 		return false;
 	/* POLLERR of a pressure file: its group is gone, or nothing is asked for. */
 	if ((polled.revents & POLLERR) != 0 || (polled.revents & watched_events) == 0 ||
@@ -297,18 +303,12 @@ static bool wait_for_event(void)
 	return true;
 }
 
-static bool has_leave(void)
-{
-	return hak_settings.registration == HAK_REGISTRATION_ALWAYS || !hak_sandbox_is_noted();
-}
-
 void *hak_watch_run(void *context)
 {
 	(void)syscall(SYS_prctl, PR_SET_NAME, "hak-watch", 0, 0, 0);
 	/* What a fork past all handlers has left. */
 	let_go();
-	/* Once a filter is at work nothing may be called any more, for ever. */
-	while (has_leave()) {
+	while (has_leave() && !hak_os_is_left_with(1)) {
 		if (fd_now() < 0 && !begin()) {
 			sleep_for(HAK_WATCH_RETRY_NS);
 			continue;

@@ -10,9 +10,8 @@
 static HAK_EARLY _Atomic int64_t credit;
 /* Of all that was ever held, and released: one word would look the same after both. */
 static _Atomic uint64_t held_total, released_total;
-/* Four bytes of each thread, in pages: rounded up, and UINT32_MAX is "more than can be". */
-#define REFUSED_SHIFT 12
-static __thread uint32_t refused_pages;
+/* Four bytes of each thread, in grains; UINT32_MAX is "more than can be made room for". */
+static __thread uint32_t refused_grains;
 static _Atomic bool is_frugal;
 static _Atomic uint64_t failure_count;
 
@@ -45,7 +44,8 @@ static bool allows_by_measure(uint64_t hard, size_t bytes, size_t holds)
 	int64_t seen;
 
 	do {
-		seen = atomic_load_explicit(&credit, memory_order_relaxed);
+		/* acquire: pairs with the release in has_credit() */
+		seen = atomic_load_explicit(&credit, memory_order_acquire);
 		room = room_under(hard, &held);
 		if (bytes > room) {
 			set_credit(seen, 0);
@@ -59,16 +59,17 @@ static bool allows_by_measure(uint64_t hard, size_t bytes, size_t holds)
 
 static bool has_credit(size_t bytes)
 {
+	/* release: who sees that it was used sees what was held before */
 	return bytes <= (size_t)CREDIT_BYTES_MAX &&
-	       atomic_fetch_sub_explicit(&credit, (int64_t)bytes, memory_order_relaxed) >=
+	       atomic_fetch_sub_explicit(&credit, (int64_t)bytes, memory_order_acq_rel) >=
 		       (int64_t)bytes;
 }
 
 static bool answer(bool allowed, size_t bytes)
 {
-	size_t pages = (bytes + (1 << REFUSED_SHIFT) - 1) >> REFUSED_SHIFT;
+	size_t grains = (bytes + HAK_GRAIN_BYTES - 1) / HAK_GRAIN_BYTES;
 
-	refused_pages = allowed ? 0 : pages < UINT32_MAX ? (uint32_t)pages : UINT32_MAX;
+	refused_grains = allowed ? 0 : grains < UINT32_MAX ? (uint32_t)grains : UINT32_MAX;
 	return allowed;
 }
 
@@ -83,12 +84,14 @@ bool hak_budget_allows(size_t bytes)
 
 bool hak_budget_reserve_under(uint64_t hard, size_t bytes, size_t *held)
 {
-	bool allowed = true;
+	int64_t left = atomic_load_explicit(&credit, memory_order_relaxed);
+	bool allowed = left >= 0 && bytes <= (size_t)left;
 
-	/* Held before the credit is used: whoever measures in between sees one of both. */
-	*held = hak_budget_hold_now(bytes);
-	if (!has_credit(bytes)) {
-		hak_budget_release_now(*held);
+	/* Held before the credit is used: whoever measures in between sees one of both. Not where
+	 * there is too little of it: others would be refused for what is not there. */
+	*held = allowed ? hak_budget_hold_now(bytes) : 0;
+	if (!allowed || !has_credit(bytes)) {
+		hak_budget_release(*held);
 		allowed = allows_by_measure(hard, bytes, bytes);
 		*held = allowed ? bytes : 0;
 	}
@@ -123,10 +126,10 @@ uint64_t hak_budget_settle(void)
 
 size_t hak_budget_refused(void)
 {
-	uint32_t pages = refused_pages;
+	uint32_t grains = refused_grains;
 
-	refused_pages = 0;
-	return pages < UINT32_MAX ? (size_t)pages << REFUSED_SHIFT : SIZE_MAX;
+	refused_grains = 0;
+	return grains < UINT32_MAX ? grains * HAK_GRAIN_BYTES : SIZE_MAX;
 }
 
 bool hak_budget_refuses(size_t bytes)

@@ -42,6 +42,7 @@ struct hak_shared {
 	unsigned char *mapping;	       /* the same, kept for the next daemon; attach.c's own */
 	_Atomic uint32_t agent_count;  /* 0 or 1 threads of ours (govern/agent.h) */
 	_Atomic uint64_t agent_due_ns; /* when one may be started; agent.c's own */
+	_Atomic int pid;	       /* whose memory it is; 0: not known yet, -1: never */
 };
 
 /* NULL until the process has such a page. */

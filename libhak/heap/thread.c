@@ -9,6 +9,8 @@
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 static HAK_EARLY struct hak_gate gate;
 static HAK_EARLY struct hak_gate_pass visitors; /* the pass of all threads that have no record */
@@ -51,6 +53,8 @@ static_assert(sizeof(struct hak_magazine_heads) + 2 * sizeof(void *) + sizeof(in
 			      4 * sizeof(uint32_t) <=
 		      HAK_TLS_BYTES_MAX,
 	      "what libhak keeps in static TLS");
+
+_Atomic bool hak_thread_has_errand;
 
 static void die(void *record);
 
@@ -173,7 +177,7 @@ static struct hak_thread *make_record_locked(void)
 	return thread;
 }
 
-/* A record for the calling thread, or NULL: no memory. Inside the gate, as a visiting. */
+/* A record for the calling thread, or NULL: no memory. Inside the gate, as a visitor. */
 static struct hak_thread *take_record(void)
 {
 	struct hak_thread *thread;
@@ -338,18 +342,6 @@ void hak_thread_look(void)
 	errno = saved_errno;
 }
 
-bool hak_thread_outside(void (*function)(void))
-{
-	struct hak_thread *thread = self;
-
-	if (thread == NULL || holds_gate())
-		return false;
-	hak_gate_leave_own(&thread->pass);
-	function();
-	hak_gate_enter(&gate, &thread->pass);
-	return true;
-}
-
 /* A look costs as much as thirty hits. */
 #define HITS_MAX 16384
 #define HITS_MAX_PENDING 1024
@@ -406,6 +398,16 @@ static bool is_inside(void)
 {
 	return visiting.visit_count != 0 ||
 	       atomic_load_explicit(&forking_pass()->inside_count, memory_order_relaxed) != 0;
+}
+
+bool hak_thread_is_at_ease(void)
+{
+	return self != NULL && !holds_gate() && !is_inside();
+}
+
+bool hak_thread_is_of_another(void)
+{
+	return self != NULL && self->life.__data.__owner != (int)syscall(SYS_gettid);
 }
 
 /* A handler may also strike between any two instructions of these three, and fork: the gate says

@@ -66,9 +66,17 @@ void hak_thread_shed(void);
 /* A slow path for nothing but a look at the clock (hak_magazine_is_to_look). */
 void hak_thread_look(void);
 
-/* On the way out of a slow path, when nothing of it is left to do: leaves the gate, calls, and
- * comes back. False, and not called: this thread has no record, or is about to fork. */
-bool hak_thread_outside(void (*function)(void));
+/* Something is best done by who has just got a block, outside the gate and with no lock of
+ * anybody's held, as free(3) is called with by the C library itself: the next that gets one on a
+ * slow path does it (calls/malloc.h). */
+extern HAK_HIDDEN _Atomic bool hak_thread_has_errand;
+
+/* This thread has a record, is on no slow path that it was called from, and not about to fork. */
+bool hak_thread_is_at_ease(void);
+
+/* The record that this thread finds for its own is of a thread with another number: it is the child
+ * of a vfork(2), in its parent's memory, or of a clone(2) past all handlers. */
+bool hak_thread_is_of_another(void);
 
 /* After a look: says when this thread takes the next, in blocks taken. Seldom, but where something
  * is pending: the less often the sooner the last one was. */

@@ -59,6 +59,12 @@ def heard(program):
     return int(held), word
 
 
+def cpu_seconds(pid):
+    with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
+        fields = stat.read().rpartition(")")[2].split()
+    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+
+
 def resident(pid):
     with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as rollup:
         text = rollup.read()
@@ -224,7 +230,32 @@ class Cases:
         took = time.monotonic() - begin
         print(f"ten trims of a program that stands still in {took:.1f} s")
         assert took < 25 and resident(bell.pid) < 40 * MIB
+        self.rests_once_it_is_not_wanted()
         fleet.end_all([quick, bell, other])
+
+    def rests_once_it_is_not_wanted(self):
+        """The policy goes while the program is at work: its agent sleeps, and does not spin."""
+        self.fleet.configure(self.folder, "[policy busy]\ncomm=busy\nagent=yes\n")
+        assert self.fleet.post("/v1/reload")[0] == 200
+        os.symlink(sys.executable, f"{self.folder}/busy")
+        program = self.fleet.run(f"{self.folder}/busy", "-c", (
+            "import sys, threading\n"
+            "over = threading.Event()\n"
+            "threading.Thread(target=lambda: (sys.stdin.readline(), over.set())).start()\n"
+            "while not over.is_set(): kept = [bytes(4000) for _ in range(5000)]\n"
+            "print('over', flush=True)\n"
+            "sys.stdin.readline()\n"))
+        self.fleet.wait_for("it has its agent", lambda: self.fleet.clients().get(
+            program.pid, {"metrics": {"agent_count": 0}})["metrics"]["agent_count"] == 1, 30)
+        self.fleet.configure(self.folder, "")
+        assert self.fleet.post("/v1/reload")[0] == 200
+        time.sleep(0.5)
+        fleet.go(program)
+        assert program.stdout.readline() == "over\n"
+        before = cpu_seconds(program.pid)
+        time.sleep(2)
+        assert cpu_seconds(program.pid) - before < 0.5
+        fleet.end_all([program])
 
     def pressure_socket(self):
         """A program that is no client and stands still hears of its group's pressure there."""

@@ -210,6 +210,32 @@ static void forks(void)
 	await_return();
 }
 
+/* The child of vfork(2) allocates in its parent's memory, and must leave no thread there. */
+static void is_borrowed(void)
+{
+	pid_t child = vfork();
+
+	if (child == 0) {
+		use_and_free();
+		_exit(thread_count() == 1 ? 0 : 1);
+	}
+	await_child(child);
+}
+
+/* A process ends with its last thread, which the agent is not; by exit(3), as it always does. */
+static void has_ended(void)
+{
+	_exit(0);
+}
+
+static void ends_by_threads(void)
+{
+	use_with_agent();
+	must(atexit(has_ended) == 0, "atexit");
+	alarm(60);
+	pthread_exit(NULL);
+}
+
 static void becomes_a_daemon(void)
 {
 	int done[2];
@@ -369,6 +395,8 @@ int main(int count, char **arguments)
 		{"is_quiet", is_quiet},
 		{"forks", forks},
 		{"becomes_a_daemon", becomes_a_daemon},
+		{"is_borrowed", is_borrowed},
+		{"ends_by_threads", ends_by_threads},
 		{"becomes_somebody_else", becomes_somebody_else},
 		{"closes_all", closes_all},
 		{"was_exec", was_exec},
