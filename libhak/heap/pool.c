@@ -21,7 +21,6 @@ enum shelf {
 	SHELF_RETURNED,
 	SHELF_COUNT,
 };
-
 static_assert(SHELF_COUNT <= 32, "a set of shelves is a 32-bit mask");
 
 struct superslab {
@@ -537,6 +536,7 @@ void hak_pool_note_away(bool begins)
 	hak_lock_take(&pool_lock);
 	HAK_CHECK(begins || pool.away_count != 0);
 	pool.away_count += begins ? 1u : -1u;
+	pool.counts.away_total += begins;
 	hak_lock_give(&pool_lock);
 }
 

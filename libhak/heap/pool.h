@@ -36,6 +36,7 @@ struct hak_pool_counts {
 	uint64_t opened_total;
 	uint64_t free_touched_unit_count; /* free units that may hold memory */
 	uint64_t lazy_unit_count;	  /* of them, marked MADV_FREE */
+	uint64_t away_total;		  /* how often hak_pool_note_away() began */
 };
 
 /* Units in a row, the first at a multiple of `unit_alignment` (a power of two to 64). Returns the

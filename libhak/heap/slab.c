@@ -198,15 +198,42 @@ static uint32_t lease_new(unsigned class_idx)
 	return unit;
 }
 
+/* A bound for who asks in vain beside a thread that trims without end. */
+#define TRIES_MAX 100
+
+static uint64_t away_total(void)
+{
+	struct hak_pool_counts counts;
+
+	hak_pool_count(&counts);
+	return counts.away_total;
+}
+
+/* Slabs whose free blocks a trim had claimed are back on the list when lease_new() says that there
+ * is no memory: it waits for that. Unless another one has begun meanwhile. */
+static HAK_NOINLINE uint32_t lease_at_last(unsigned class_idx)
+{
+	uint32_t unit = HAK_POOL_NONE;
+
+	for (unsigned i = 0; i < TRIES_MAX && unit == HAK_POOL_NONE; i++) {
+		uint64_t before = away_total();
+
+		unit = lease_new(class_idx);
+		if (unit == HAK_POOL_NONE)
+			unit = lease_listed(class_idx);
+		if (away_total() == before)
+			break;
+	}
+	return unit;
+}
+
 uint32_t hak_slab_lease(unsigned class_idx)
 {
 	uint32_t unit = lease_listed(class_idx);
 
 	if (unit == HAK_POOL_NONE)
 		unit = lease_new(class_idx);
-	/* Slabs whose free blocks a trim had claimed are back on the list when lease_new() says
-	 * that there is no memory: it waits for that. */
-	return unit != HAK_POOL_NONE ? unit : lease_listed(class_idx);
+	return unit != HAK_POOL_NONE ? unit : lease_at_last(class_idx);
 }
 
 void hak_slab_unlease(uint32_t unit)
