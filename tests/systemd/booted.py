@@ -393,8 +393,9 @@ def reclaims_remotely(host):
                 host.ask_json(path))) > 64 << 20)
         host.do("systemctl", "kill", "--signal=STOP", name)
         wait_for("it is taken", lambda: host.ask_json(path)["remote"]["returned_bytes"] > 64 << 20)
-        lines = host.do("journalctl", "-q", "-o", "cat", "-u", "hakd")
-        expect(f'trigger=idle pid={path.split("/")[-1]} group="{name}.service"' in lines, lines)
+        said = f'trigger=idle pid={path.split("/")[-1]} group="{name}.service"'
+        wait_for("it is in the journal", lambda: said in host.do(
+            "journalctl", "-q", "-o", "cat", "-u", "hakd"))
         host.do("systemctl", "kill", "--signal=KILL", "hakd-advisor")
         wait_for("it is ready again", lambda: host.property("NRestarts", "hakd-advisor") != "0"
                  and state() == "ready")
