@@ -1,5 +1,7 @@
 #include "base/manager.h"
 
+#include "base/pass.h"
+
 #include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -33,12 +35,6 @@ static int send_over(int over, const char *lines, int fd)
 {
 	char text[MANAGER_LINES_BYTES];
 	struct sockaddr_un address;
-	union {
-		struct cmsghdr header;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} control = {.header = {.cmsg_level = SOL_SOCKET,
-				.cmsg_type = SCM_RIGHTS,
-				.cmsg_len = CMSG_LEN(sizeof(int))}};
 	struct iovec part = {.iov_base = text, .iov_len = strlen(lines)};
 	struct msghdr message = {
 		.msg_name = &address,
@@ -52,12 +48,7 @@ static int send_over(int over, const char *lines, int fd)
 	if (part.iov_len > sizeof text)
 		return -EMSGSIZE;
 	memcpy(text, lines, part.iov_len);
-	if (fd >= 0) {
-		memcpy(CMSG_DATA(&control.header), &fd, sizeof fd);
-		message.msg_control = &control;
-		message.msg_controllen = sizeof control;
-	}
-	if (sendmsg(over, &message, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
+	if (pass_send(over, &message, fd) >= 0)
 		return 0;
 	/* Too many descriptors of ours are on their way (unix(7)): that passes, too. */
 	return errno == ETOOMANYREFS || errno == ENOBUFS || errno == EINTR ? -EAGAIN : -errno;

@@ -1,6 +1,7 @@
 #include "govern/line.h"
 
 #include "base/log.h"
+#include "base/pass.h"
 #include "base/privilege.h"
 
 #include <errno.h>
@@ -268,21 +269,10 @@ bool line_send(struct line *line, const struct hak_reclaim_request *request, int
 	static uint8_t bytes[HAK_RECLAIM_REQUEST_BYTES_MAX];
 	struct iovec part = {.iov_base = bytes,
 			     .iov_len = hak_reclaim_encode_request(request, bytes)};
-	union {
-		struct cmsghdr header;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} control = {.header = {.cmsg_level = SOL_SOCKET,
-				.cmsg_type = SCM_RIGHTS,
-				.cmsg_len = CMSG_LEN(sizeof(int))}};
-	struct msghdr message = {.msg_iov = &part,
-				 .msg_iovlen = 1,
-				 .msg_control = &control,
-				 .msg_controllen = sizeof control};
+	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
 
-	if (line->state != LINE_READY)
-		return false;
-	memcpy(CMSG_DATA(&control.header), &pidfd, sizeof pidfd);
-	return sendmsg(line->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)part.iov_len;
+	return line->state == LINE_READY &&
+	       pass_send(line->fd, &message, pidfd) == (ssize_t)part.iov_len;
 }
 
 void line_give_up(struct line *line)

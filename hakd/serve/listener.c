@@ -236,8 +236,9 @@ static bool wait_for_hello(struct listener *listener, int fd, const struct clien
 	return true;
 }
 
-static void greet(struct listener *listener, int fd)
+static void greet(void *context, int fd)
 {
+	struct listener *listener = context;
 	struct client_papers papers = {.pidfd = -1, .memfd = -1};
 	struct table *table = listener->table;
 	const char *why = identify(fd, &papers);
@@ -260,49 +261,11 @@ static void greet(struct listener *listener, int fd)
 	close(fd);
 }
 
-static void on_connection(evutil_socket_t listening, short what, void *context)
-{
-	struct listener *listener = context;
-
-	(void)what;
-	for (int i = 0; i < LISTENER_TURN_MAX; i++) {
-		int fd = accept4(listening, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-
-		if (fd >= 0) {
-			greet(listener, fd);
-		} else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM ||
-			   errno == ENOBUFS) {
-			/* The queue stays readable: without a pause this would be a busy loop. */
-			const struct timeval pause = {.tv_sec = 1};
-
-			log_say(LOG_WARNING, "Cannot accept clients for a second: %s.",
-				strerror(errno));
-			event_del(listener->accepting);
-			event_add(listener->resuming, &pause);
-			return;
-		} else if (errno != ECONNABORTED && errno != EINTR) {
-			return;
-		}
-	}
-}
-
-static void on_resume(evutil_socket_t fd, short what, void *context)
-{
-	struct listener *listener = context;
-
-	(void)fd;
-	(void)what;
-	event_add(listener->accepting, NULL);
-}
-
 int listener_init(struct listener *listener, struct event_base *base, struct table *table, int fd)
 {
 	*listener = (struct listener){.fd = -1, .table = table, .base = base};
 	LIST_INIT(&listener->pending);
-	listener->accepting = event_new(base, fd, EV_READ | EV_PERSIST, on_connection, listener);
-	listener->resuming = evtimer_new(base, on_resume, listener);
-	if (listener->accepting == NULL || listener->resuming == NULL ||
-	    event_add(listener->accepting, NULL) != 0) {
+	if (acceptor_init(&listener->acceptor, base, fd, "clients", greet, listener) != 0) {
 		listener_deinit(listener);
 		return -ENOMEM;
 	}
@@ -318,10 +281,7 @@ void listener_deinit(struct listener *listener)
 		close(peer->papers.pidfd);
 		peer_free(peer);
 	}
-	if (listener->accepting != NULL)
-		event_free(listener->accepting);
-	if (listener->resuming != NULL)
-		event_free(listener->resuming);
+	acceptor_deinit(&listener->acceptor);
 	if (listener->fd >= 0)
 		close(listener->fd);
 	*listener = (struct listener){.fd = -1};

@@ -2,7 +2,7 @@
  *
  * A client connects, sends one hello with one memfd and closes; mostly all of it has happened
  * before its connection is accepted. Who has not sent its hello after LISTENER_HELLO_SECONDS is
- * closed, so are those beyond LISTENER_PENDING_MAX. A turn of the loop accepts LISTENER_TURN_MAX.
+ * closed, so are those beyond LISTENER_PENDING_MAX. A turn of the loop accepts ACCEPTOR_TURN_MAX.
  * Nothing is ever sent.
  *
  * Owns its listening socket and the connections that still owe a hello.
@@ -11,12 +11,10 @@
 #define HAKD_SERVE_LISTENER_H
 
 #include "fleet/table.h"
-
-#include <event2/event.h>
+#include "serve/acceptor.h"
 
 #define LISTENER_HELLO_SECONDS 2
 #define LISTENER_PENDING_MAX 1024
-#define LISTENER_TURN_MAX 64
 
 struct peer;
 LIST_HEAD(peers, peer);
@@ -25,8 +23,7 @@ struct listener {
 	int fd;
 	struct table *table;
 	struct event_base *base;
-	struct event *accepting;
-	struct event *resuming; /* after descriptors had run out */
+	struct acceptor acceptor;
 	struct peers pending;
 	size_t pending_count;
 };

@@ -8,8 +8,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define TURN_MAX 64
-
 /* Between two bytes to one peer. */
 #define PAUSE_NS CLOCK_SECOND_NS
 
@@ -173,41 +171,10 @@ static bool welcome(struct pressure_socket *server, int fd)
 	return true;
 }
 
-static void on_connection(evutil_socket_t listening, short what, void *context)
+static void greet(void *context, int fd)
 {
-	struct pressure_socket *server = context;
-
-	(void)what;
-	for (int i = 0; i < TURN_MAX; i++) {
-		int fd = accept4(listening, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-
-		if (fd >= 0) {
-			if (!welcome(server, fd))
-				close(fd);
-		} else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM ||
-			   errno == ENOBUFS) {
-			/* The queue stays readable: without a pause this would be a busy loop. */
-			const struct timeval pause = {.tv_sec = 1};
-
-			log_say(LOG_WARNING,
-				"Cannot accept who asks for pressure for a second: %s.",
-				strerror(errno));
-			event_del(server->accepting);
-			event_add(server->resuming, &pause);
-			return;
-		} else if (errno != ECONNABORTED && errno != EINTR) {
-			return;
-		}
-	}
-}
-
-static void on_resume(evutil_socket_t fd, short what, void *context)
-{
-	struct pressure_socket *server = context;
-
-	(void)fd;
-	(void)what;
-	event_add(server->accepting, NULL);
+	if (!welcome(context, fd))
+		close(fd);
 }
 
 int pressure_socket_init(struct pressure_socket *server, struct event_base *base,
@@ -215,10 +182,8 @@ int pressure_socket_init(struct pressure_socket *server, struct event_base *base
 {
 	*server = (struct pressure_socket){.fd = -1, .base = base, .effects = effects};
 	LIST_INIT(&server->peers);
-	server->accepting = event_new(base, fd, EV_READ | EV_PERSIST, on_connection, server);
-	server->resuming = evtimer_new(base, on_resume, server);
-	if (server->accepting == NULL || server->resuming == NULL ||
-	    event_add(server->accepting, NULL) != 0) {
+	if (acceptor_init(&server->acceptor, base, fd, "who asks for pressure", greet, server) !=
+	    0) {
 		pressure_socket_deinit(server);
 		return -ENOMEM;
 	}
@@ -232,10 +197,7 @@ void pressure_socket_deinit(struct pressure_socket *server)
 {
 	while (!LIST_EMPTY(&server->peers))
 		peer_free(LIST_FIRST(&server->peers));
-	if (server->accepting != NULL)
-		event_free(server->accepting);
-	if (server->resuming != NULL)
-		event_free(server->resuming);
+	acceptor_deinit(&server->acceptor);
 	if (server->fd >= 0) {
 		server->effects->on_pressure = NULL;
 		close(server->fd);

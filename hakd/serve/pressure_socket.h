@@ -15,6 +15,7 @@
 #define HAKD_SERVE_PRESSURE_SOCKET_H
 
 #include "govern/effects.h"
+#include "serve/acceptor.h"
 
 #include <sys/queue.h>
 
@@ -31,8 +32,7 @@ struct pressure_socket {
 	int fd; /* -1: none */
 	struct event_base *base;
 	struct effects *effects;
-	struct event *accepting;
-	struct event *resuming; /* after descriptors had run out */
+	struct acceptor acceptor;
 	struct pressure_peers peers;
 	size_t peer_count;
 };
