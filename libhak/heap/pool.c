@@ -6,162 +6,22 @@
 #include "base/probe.h"
 #include "base/report.h"
 #include "heap/dump.h"
-#include "heap/meta.h"
 #include "heap/region.h"
 #include "heap/shared.h"
-
-/* Shelves: 1..16 for that longest row, three wider ones, and two for SuperSlabs with nothing in
- * use. 0 is "on no shelf". */
-enum shelf {
-	SHELF_NONE = 0,
-	SHELF_17 = HAK_SLAB_UNITS_MAX + 1,
-	SHELF_32,
-	SHELF_64,
-	SHELF_EMPTY,
-	SHELF_RETURNED,
-	SHELF_COUNT,
-};
-static_assert(SHELF_COUNT <= 32, "a set of shelves is a 32-bit mask");
-
-struct superslab {
-	uint64_t free[HAK_SUPERSLAB_WORDS];
-	uint64_t untouched[HAK_SUPERSLAB_WORDS]; /* never written since it read as zero */
-	uint64_t lazy[HAK_SUPERSLAB_WORDS];	 /* free, and marked MADV_FREE */
-	uint64_t shared[HAK_SUPERSLAB_WORDS];	 /* touched before a fork, and not taken since */
-	uint64_t empty_since_ns;
-	uint32_t fork_count; /* of which `shared` knows */
-	uint8_t advised_at;  /* when units were last advised: a stamp of advice.h */
-	uint8_t shelf;
-	uint8_t longest; /* the longest row of free units, 0..64 */
-};
-
-/* Which SuperSlabs are on a shelf: a bit each, and over 64 of these words a bit "word not 0". With
- * each word goes a row of descriptors, which come from meta.h when the first of them is opened. */
-#define ROW_SUPERSLABS HAK_WORD_BITS
-#define GROUP_SUPERSLABS (ROW_SUPERSLABS * HAK_WORD_BITS)
-#define SUPERSLABS_MAX (HAK_REGION_BYTES_HIGH / HAK_SUPERSLAB_BYTES)
-#define GROUPS_MAX (SUPERSLABS_MAX / GROUP_SUPERSLABS)
+#include "heap/superslab.h"
 
 static HAK_EARLY struct {
 	struct hak_pool_counts counts;
 	_Atomic uint32_t unmarked_count;
-	uint32_t away_count;		/* claims that have not been put back yet, and the like */
-	uint32_t row_count;		/* rows in use */
-	_Atomic uint32_t stocked;	/* a bit for each shelf that has any */
-	uint32_t on_shelf[SHELF_COUNT]; /* SuperSlabs on each */
+	uint32_t away_count; /* claims that have not been put back yet, and the like */
 } pool;
 
-/* Aligned: what a small heap uses of the first is in one page. */
-static _Alignas(1024) struct group {
-	uint64_t summary[SHELF_COUNT];
-	struct superslab *row[HAK_WORD_BITS];
-	uint64_t word[HAK_WORD_BITS][SHELF_COUNT];
-} groups[GROUPS_MAX];
-
-/* Guards all of these, and every SuperSlab's descriptor; atomics are read without it as well. */
+/* Guards this and all that superslab.h has; atomics are read without it as well. */
 static struct hak_lock pool_lock = HAK_LOCK_OF(HAK_LOCK_POOL);
-
-/* All units of a word that may ever be free: the last is a guard in the secure build. */
-#define WORD_FREE (UINT64_MAX >> HAK_GUARD_UNITS)
-
-static struct group *group_of(uint32_t index)
-{
-	return &groups[index / GROUP_SUPERSLABS];
-}
-
-static struct superslab **row_of(uint32_t index)
-{
-	return &group_of(index)->row[index / ROW_SUPERSLABS % HAK_WORD_BITS];
-}
-
-static struct superslab *superslab_at(uint32_t index)
-{
-	return &(*row_of(index))[index % ROW_SUPERSLABS];
-}
 
 static char *address_of(uint32_t index)
 {
 	return hak_region_address(index * (uint32_t)HAK_SUPERSLAB_UNITS);
-}
-
-/* A shelf's word with the bit of this SuperSlab; its bit number is index % HAK_WORD_BITS. */
-static uint64_t *shelf_word(unsigned shelf, uint32_t index)
-{
-	return &group_of(index)->word[index / HAK_WORD_BITS % HAK_WORD_BITS][shelf];
-}
-
-static uint32_t stocked_shelves(void)
-{
-	return atomic_load_explicit(&pool.stocked, memory_order_relaxed);
-}
-
-static void change_stocked(unsigned shelf)
-{
-	atomic_store_explicit(&pool.stocked, stocked_shelves() ^ (uint32_t)1 << shelf,
-			      memory_order_relaxed);
-}
-
-static void shelf_add(unsigned shelf, uint32_t index)
-{
-	unsigned word_number = index / HAK_WORD_BITS % HAK_WORD_BITS;
-
-	*shelf_word(shelf, index) |= (uint64_t)1 << index % HAK_WORD_BITS;
-	group_of(index)->summary[shelf] |= (uint64_t)1 << word_number;
-	if (pool.on_shelf[shelf]++ == 0)
-		change_stocked(shelf);
-}
-
-static void shelf_remove(unsigned shelf, uint32_t index)
-{
-	unsigned word_number = index / HAK_WORD_BITS % HAK_WORD_BITS;
-
-	*shelf_word(shelf, index) &= ~((uint64_t)1 << index % HAK_WORD_BITS);
-	if (*shelf_word(shelf, index) == 0)
-		group_of(index)->summary[shelf] &= ~((uint64_t)1 << word_number);
-	if (--pool.on_shelf[shelf] == 0)
-		change_stocked(shelf);
-}
-
-/* The SuperSlab of lowest address on a shelf, from `from` on; HAK_POOL_NONE where there is none. */
-static uint32_t shelf_first(unsigned shelf, uint32_t from)
-{
-	uint32_t word = from / HAK_WORD_BITS;
-	uint64_t bits;
-
-	if (from >= hak_region.superslab_count)
-		return HAK_POOL_NONE;
-	bits = *shelf_word(shelf, from) >> from % HAK_WORD_BITS;
-	if (bits != 0)
-		return from + (uint32_t)__builtin_ctzl(bits);
-	word++;
-	for (uint32_t i = word / HAK_WORD_BITS; i * HAK_WORD_BITS < pool.row_count; i++) {
-		const struct group *group = &groups[i];
-		uint64_t summary = group->summary[shelf];
-
-		if (i == word / HAK_WORD_BITS)
-			summary &= ~(uint64_t)0 << word % HAK_WORD_BITS;
-		if (summary == 0)
-			continue;
-		word = (uint32_t)__builtin_ctzl(summary);
-		return (i * HAK_WORD_BITS + word) * HAK_WORD_BITS +
-		       (uint32_t)__builtin_ctzl(group->word[word][shelf]);
-	}
-	return HAK_POOL_NONE;
-}
-
-/* The shelf of this longest row, and the one that a search for such a row begins at. */
-static unsigned shelf_for(unsigned unit_count)
-{
-	if (unit_count <= HAK_SLAB_UNITS_MAX)
-		return unit_count;
-	return unit_count < 32 ? SHELF_17 : unit_count < HAK_WORD_BITS ? SHELF_32 : SHELF_64;
-}
-
-static unsigned shelf_of(const struct superslab *superslab)
-{
-	bool is_empty = superslab->free[0] == WORD_FREE && superslab->free[1] == WORD_FREE;
-
-	return is_empty ? SHELF_EMPTY : shelf_for(superslab->longest);
 }
 
 static void publish_locked(uint32_t index, bool is_new)
@@ -170,7 +30,7 @@ static void publish_locked(uint32_t index, bool is_new)
 
 	if (hak_likely(page == NULL))
 		return;
-	const struct superslab *superslab = superslab_at(index);
+	const struct hak_superslab *superslab = hak_superslab_at(index);
 	struct hak_shared_units units = {superslab->free, superslab->untouched, superslab->lazy};
 
 	HAK_ASSERT(hak_lock_is_mine(&pool_lock));
@@ -179,7 +39,7 @@ static void publish_locked(uint32_t index, bool is_new)
 
 /* Each SuperSlab hears of a fork when it is next looked at: the handlers of fork(2) take no lock
  * that the forking thread may have. */
-static void hear_of_forks(struct superslab *superslab)
+static void hear_of_forks(struct hak_superslab *superslab)
 {
 	uint32_t count = hak_advice_fork_count();
 
@@ -191,7 +51,7 @@ static void hear_of_forks(struct superslab *superslab)
 }
 
 /* Puts a SuperSlab where it belongs after its free units changed, and tells of the change. */
-static void reshelve(struct superslab *superslab, uint32_t index)
+static void reshelve(struct hak_superslab *superslab, uint32_t index)
 {
 	unsigned low = hak_bitmap_longest_run(superslab->free[0]);
 	unsigned high = hak_bitmap_longest_run(superslab->free[1]);
@@ -202,21 +62,21 @@ static void reshelve(struct superslab *superslab, uint32_t index)
 		memory_order_relaxed);
 	publish_locked(index, false);
 	superslab->longest = (uint8_t)(low > high ? low : high);
-	unsigned shelf = shelf_of(superslab);
+	unsigned shelf = hak_shelf_of(superslab);
 
 	if (shelf == superslab->shelf)
 		return;
-	if (superslab->shelf != SHELF_NONE)
-		shelf_remove(superslab->shelf, index);
-	if (shelf != SHELF_NONE)
-		shelf_add(shelf, index);
-	if (shelf == SHELF_EMPTY)
+	if (superslab->shelf != HAK_SHELF_NONE)
+		hak_shelf_remove(superslab->shelf, index);
+	if (shelf != HAK_SHELF_NONE)
+		hak_shelf_add(shelf, index);
+	if (shelf == HAK_SHELF_EMPTY)
 		superslab->empty_since_ns = hak_os_now_ns();
 	superslab->shelf = (uint8_t)shelf;
 }
 
 /* Takes the marks off units that are taken or returned. */
-static unsigned unmark(struct superslab *superslab, unsigned word, uint64_t units)
+static unsigned unmark(struct hak_superslab *superslab, unsigned word, uint64_t units)
 {
 	unsigned count = (unsigned)__builtin_popcountl(superslab->lazy[word] & units);
 
@@ -225,24 +85,42 @@ static unsigned unmark(struct superslab *superslab, unsigned word, uint64_t unit
 	return count;
 }
 
+/* Where in a word a row may begin: where it would if nothing were away. Moved up by units that are
+ * away for a moment, a slab would lie between two gaps for as long as it lives, and as many blocks
+ * of its size as were freed there might not be had again. HAK_WORD_BITS: nowhere. */
+static unsigned first_start(const struct hak_superslab *superslab, unsigned word,
+			    unsigned unit_count, uint64_t aligned)
+{
+	uint64_t free = superslab->free[word], rest = free | superslab->away[word];
+	uint64_t starts;
+
+	while ((starts = hak_bitmap_run_starts(rest, unit_count) & aligned) != 0) {
+		unsigned first = (unsigned)__builtin_ctzl(starts);
+		uint64_t mask = hak_bitmap_mask(first, unit_count);
+
+		if (hak_likely((mask & ~free) == 0))
+			return first;
+		rest &= ~mask;
+	}
+	return HAK_WORD_BITS;
+}
+
 /* Marks units as taken where a SuperSlab has such a row; *bit is its place in the SuperSlab. */
-static bool carve(struct superslab *superslab, unsigned unit_count, unsigned unit_alignment,
+static bool carve(struct hak_superslab *superslab, unsigned unit_count, unsigned unit_alignment,
 		  unsigned *bit, bool *zeroed)
 {
 	/* A bit at each multiple of the alignment: all ones over a group's ones. */
 	uint64_t aligned = UINT64_MAX / hak_bitmap_mask(0, unit_alignment);
 
 	for (unsigned i = 0; i < HAK_SUPERSLAB_WORDS; i++) {
-		uint64_t free = superslab->free[i];
-		uint64_t starts = hak_bitmap_run_starts(free, unit_count) & aligned;
+		unsigned first = first_start(superslab, i, unit_count, aligned);
 
-		if (starts == 0)
+		if (first == HAK_WORD_BITS)
 			continue;
-		unsigned first = (unsigned)__builtin_ctzl(starts);
 		uint64_t mask = hak_bitmap_mask(first, unit_count);
 		uint64_t zero = superslab->untouched[i] & mask;
 
-		superslab->free[i] = free & ~mask;
+		superslab->free[i] &= ~mask;
 		superslab->untouched[i] &= ~mask;
 		pool.counts.free_touched_unit_count -= (unsigned)__builtin_popcountl(mask & ~zero);
 		hear_of_forks(superslab);
@@ -263,31 +141,32 @@ static void count_opened(uint32_t index)
 		pool.counts.peak_count = pool.counts.open_count;
 }
 
-/* Takes from what is on the shelves. Rows of 1..16 at any place are found at the first look; longer
- * or aligned ones may look at SuperSlabs in vain, so many on each shelf and no more. */
+/* Takes from what is on the shelves. Rows of 1..16 at any place are found at the first look where
+ * nothing is away; others may look at SuperSlabs in vain, so many on each shelf and no more. */
 #define LOOKS_MAX 32
 
 static uint32_t take_shelved(unsigned unit_count, unsigned unit_alignment, bool *zeroed)
 {
-	uint32_t shelves = stocked_shelves() & UINT32_MAX << shelf_for(unit_count);
+	uint32_t shelves = hak_shelf_stocked() & UINT32_MAX << hak_shelf_for(unit_count);
 	unsigned bit;
 
 	for (; shelves != 0; shelves &= shelves - 1) {
 		unsigned shelf = (unsigned)__builtin_ctz(shelves);
-		uint32_t index = shelf_first(shelf, 0);
+		uint32_t index = hak_shelf_first(shelf, 0);
 
-		for (unsigned look = 0; index != HAK_POOL_NONE && look < LOOKS_MAX; look++) {
-			struct superslab *superslab = superslab_at(index);
+		for (unsigned look = 0; index != HAK_SHELF_NO_SUPERSLAB && look < LOOKS_MAX;
+		     look++) {
+			struct hak_superslab *superslab = hak_superslab_at(index);
 
 			if (superslab->longest >= unit_count &&
 			    carve(superslab, unit_count, unit_alignment, &bit, zeroed)) {
-				if (shelf == SHELF_RETURNED)
+				if (shelf == HAK_SHELF_RETURNED)
 					count_opened(index);
-				hak_dump_note_used(index, shelf == SHELF_RETURNED);
+				hak_dump_note_used(index, shelf == HAK_SHELF_RETURNED);
 				reshelve(superslab, index);
 				return index * (uint32_t)HAK_SUPERSLAB_UNITS + bit;
 			}
-			index = shelf_first(shelf, index + 1);
+			index = hak_shelf_first(shelf, index + 1);
 		}
 	}
 	return HAK_POOL_NONE;
@@ -307,29 +186,20 @@ static HAK_NOINLINE bool open_superslab(void)
 {
 	uint32_t index = hak_region.superslab_count;
 
-	if (index == SUPERSLABS_MAX)
+	if (!hak_superslab_has_room(index) || !hak_region_open_next(&index))
 		return false;
-	/* By a count: what is read before it is written costs a page fault more. */
-	if (index / ROW_SUPERSLABS == pool.row_count) {
-		*row_of(index) = hak_meta_take(ROW_SUPERSLABS * sizeof(struct superslab));
-		if (*row_of(index) == NULL)
-			return false;
-		pool.row_count++;
-	}
-	if (!hak_region_open_next(&index))
-		return false;
-	struct superslab *superslab = superslab_at(index);
+	struct hak_superslab *superslab = hak_superslab_at(index);
 
 	for (unsigned i = 0; i < HAK_SUPERSLAB_WORDS; i++) {
-		superslab->free[i] = WORD_FREE;
+		superslab->free[i] = HAK_WORD_FREE;
 		superslab->untouched[i] = UINT64_MAX;
 		if (HAK_GUARD_UNITS != 0)
 			guard_word(index, i);
 	}
 	/* Empty for no longer than until it is taken from: nobody asks since when. */
 	superslab->longest = HAK_WORD_BITS - HAK_GUARD_UNITS;
-	superslab->shelf = SHELF_EMPTY;
-	shelf_add(SHELF_EMPTY, index);
+	superslab->shelf = HAK_SHELF_EMPTY;
+	hak_shelf_add(HAK_SHELF_EMPTY, index);
 	publish_locked(index, false); /* whatever its row had, nothing is marked */
 	count_opened(index);
 	return true;
@@ -360,7 +230,7 @@ void hak_pool_give(uint32_t unit, unsigned unit_count, struct hak_advice_units a
 	uint32_t index = unit / (uint32_t)HAK_SUPERSLAB_UNITS;
 	unsigned bit = unit % (uint32_t)HAK_SUPERSLAB_UNITS;
 	uint64_t mask = hak_bitmap_mask(bit % HAK_WORD_BITS, unit_count);
-	struct superslab *superslab = superslab_at(index);
+	struct hak_superslab *superslab = hak_superslab_at(index);
 	unsigned word = bit / HAK_WORD_BITS;
 	uint64_t returned = advised.returned << bit % HAK_WORD_BITS;
 	uint64_t lazy = advised.lazy << bit % HAK_WORD_BITS;
@@ -373,14 +243,14 @@ void hak_pool_give(uint32_t unit, unsigned unit_count, struct hak_advice_units a
 	pool.counts.free_touched_unit_count += (uint64_t)__builtin_popcountl(mask & ~returned);
 	pool.counts.lazy_unit_count += (uint64_t)__builtin_popcountl(lazy);
 	reshelve(superslab, index);
-	if (superslab->shelf == SHELF_EMPTY)
+	if (superslab->shelf == HAK_SHELF_EMPTY)
 		hak_dump_note_empty(index, superslab->empty_since_ns);
 	hak_lock_give(&pool_lock);
 }
 
 bool hak_pool_has_empty(void)
 {
-	return (stocked_shelves() >> SHELF_EMPTY & 1) != 0;
+	return (hak_shelf_stocked() >> HAK_SHELF_EMPTY & 1) != 0;
 }
 
 /* The free units of a word whose pages may go to the system, since nobody holds a part of them and
@@ -393,7 +263,7 @@ static uint64_t returnable(uint64_t free, uint64_t settled)
 	return pages & ~hak_bitmap_groups(pages & settled, page_units);
 }
 
-static uint64_t touched_count(const struct superslab *superslab, uint64_t units, unsigned word)
+static uint64_t touched_count(const struct hak_superslab *superslab, uint64_t units, unsigned word)
 {
 	return (uint64_t)__builtin_popcountl(units & ~superslab->untouched[word]);
 }
@@ -401,7 +271,7 @@ static uint64_t touched_count(const struct superslab *superslab, uint64_t units,
 /* Takes the free units that may hold memory, or those that are worth a mark; says which. */
 static bool claim_locked(uint32_t index, bool unmarked, struct hak_pool_claim *claim)
 {
-	struct superslab *superslab = superslab_at(index);
+	struct hak_superslab *superslab = hak_superslab_at(index);
 	bool any = false;
 
 	HAK_ASSERT(hak_lock_is_mine(&pool_lock));
@@ -414,6 +284,7 @@ static bool claim_locked(uint32_t index, bool unmarked, struct hak_pool_claim *c
 			settled |= superslab->lazy[i] | superslab->shared[i];
 		claim->units[i] = returnable(superslab->free[i], settled);
 		superslab->free[i] &= ~claim->units[i];
+		superslab->away[i] |= claim->units[i];
 		(void)unmark(superslab, i, claim->units[i]);
 		pool.counts.free_touched_unit_count -= touched_count(superslab, claim->units[i], i);
 		any = any || claim->units[i] != 0;
@@ -426,16 +297,16 @@ static bool claim_locked(uint32_t index, bool unmarked, struct hak_pool_claim *c
 }
 
 /* A SuperSlab that holds no memory at all any more: from the one shelf to the other. */
-static void note_returned(struct superslab *superslab, uint32_t index)
+static void note_returned(struct hak_superslab *superslab, uint32_t index)
 {
-	if (superslab->shelf != SHELF_EMPTY)
+	if (superslab->shelf != HAK_SHELF_EMPTY)
 		return;
 	for (unsigned i = 0; i < HAK_SUPERSLAB_WORDS; i++)
 		if (superslab->untouched[i] != UINT64_MAX)
 			return;
-	shelf_remove(SHELF_EMPTY, index);
-	shelf_add(SHELF_RETURNED, index);
-	superslab->shelf = SHELF_RETURNED;
+	hak_shelf_remove(HAK_SHELF_EMPTY, index);
+	hak_shelf_add(HAK_SHELF_RETURNED, index);
+	superslab->shelf = HAK_SHELF_RETURNED;
 	pool.counts.open_count--;
 	hak_dump_note_returned(index);
 	HAK_PROBE(superslab_return, address_of(index));
@@ -447,14 +318,14 @@ bool hak_pool_claim_empty(uint64_t before_ns, struct hak_pool_claim *claim)
 	uint32_t index;
 
 	hak_lock_take(&pool_lock);
-	index = shelf_first(SHELF_EMPTY, 0);
-	while (index != HAK_POOL_NONE && !claimed) {
-		uint32_t next = shelf_first(SHELF_EMPTY, index + 1);
+	index = hak_shelf_first(HAK_SHELF_EMPTY, 0);
+	while (index != HAK_SHELF_NO_SUPERSLAB && !claimed) {
+		uint32_t next = hak_shelf_first(HAK_SHELF_EMPTY, index + 1);
 
-		if (superslab_at(index)->empty_since_ns <= before_ns) {
+		if (hak_superslab_at(index)->empty_since_ns <= before_ns) {
 			claimed = claim_locked(index, false, claim);
 			if (!claimed)
-				note_returned(superslab_at(index), index);
+				note_returned(hak_superslab_at(index), index);
 		}
 		index = next;
 	}
@@ -494,7 +365,7 @@ uint32_t hak_pool_unmarked_count(void)
 	return atomic_load_explicit(&pool.unmarked_count, memory_order_relaxed);
 }
 
-static void note_outcome(struct superslab *superslab, const struct hak_pool_claim *claim,
+static void note_outcome(struct hak_superslab *superslab, const struct hak_pool_claim *claim,
 			 unsigned word, enum hak_pool_outcome outcome)
 {
 	uint64_t units = claim->units[word];
@@ -515,13 +386,14 @@ static void note_outcome(struct superslab *superslab, const struct hak_pool_clai
 
 void hak_pool_put_back(const struct hak_pool_claim *claim, enum hak_pool_outcome outcome)
 {
-	struct superslab *superslab = superslab_at(claim->superslab);
+	struct hak_superslab *superslab = hak_superslab_at(claim->superslab);
 
 	hak_lock_take(&pool_lock);
 	HAK_CHECK(pool.away_count != 0);
 	pool.away_count--;
 	for (unsigned i = 0; i < HAK_SUPERSLAB_WORDS; i++) {
-		HAK_CHECK((superslab->free[i] & claim->units[i]) == 0);
+		HAK_CHECK((claim->units[i] & ~superslab->away[i]) == 0);
+		superslab->away[i] &= ~claim->units[i];
 		superslab->free[i] |= claim->units[i];
 		note_outcome(superslab, claim, i, outcome);
 	}
@@ -563,16 +435,6 @@ void hak_pool_count(struct hak_pool_counts *counts)
 	hak_lock_give(&pool_lock);
 }
 
-static bool superslab_is_valid(const struct superslab *superslab, uint32_t index)
-{
-	unsigned shelf = superslab->shelf;
-
-	for (unsigned i = 1; i < SHELF_COUNT; i++)
-		if ((*shelf_word(i, index) >> index % HAK_WORD_BITS & 1) != (i == shelf))
-			return false;
-	return shelf_of(superslab) == (shelf == SHELF_RETURNED ? SHELF_EMPTY : shelf);
-}
-
 bool hak_pool_is_valid(void)
 {
 	uint64_t touched = 0, lazy = 0;
@@ -580,13 +442,14 @@ bool hak_pool_is_valid(void)
 
 	hak_lock_take(&pool_lock);
 	for (uint32_t index = 0; index < hak_region.superslab_count; index++) {
-		const struct superslab *superslab = superslab_at(index);
+		const struct hak_superslab *superslab = hak_superslab_at(index);
 
-		valid = valid && superslab_is_valid(superslab, index);
+		valid = valid && hak_superslab_is_valid(index);
 		for (unsigned i = 0; i < HAK_SUPERSLAB_WORDS; i++) {
 			uint64_t holding = superslab->free[i] & ~superslab->untouched[i];
 
-			valid = valid && (superslab->lazy[i] & ~holding) == 0;
+			valid = valid && (superslab->lazy[i] & ~holding) == 0 &&
+				(superslab->away[i] & superslab->free[i]) == 0;
 			touched += (uint64_t)__builtin_popcountl(holding);
 			lazy += (uint64_t)__builtin_popcountl(superslab->lazy[i]);
 		}

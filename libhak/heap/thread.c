@@ -29,28 +29,22 @@ static HAK_EARLY _Atomic uint32_t shed_count; /* how often all magazines were as
 static HAK_EARLY pthread_key_t key;
 static HAK_EARLY _Atomic enum { KEY_TO_COME, KEY_MADE, KEY_REFUSED } key_state;
 
-/* This thread: its record, and whether its time for having one is over. */
-static __thread struct hak_thread *self;
-static __thread bool is_over;
-
-/* Without a record: visits under way, and how often this thread has become a child; side by side,
- * since static TLS has no room for holes. Blocks given so far, a pass for a fork. */
+/* This thread; one piece, since static TLS has no room for holes. */
 static __thread struct {
+	struct hak_thread *record;
+	struct hak_gate_pass pass; /* without a record: for a fork */
+	uint32_t looked_ms;	   /* when it last looked at the clock, of 2^20 ns */
+	uint16_t hits_to_look;	   /* how many hits it was to be from then */
+	uint16_t give_count;	   /* without a record: blocks given so far */
+	bool is_over;		   /* its time for having a record */
+	uint8_t nested_fork_count; /* made by signal handlers while it holds the gate for one */
+	/* Without a record: visits under way, and how often it has become a child. */
 	volatile uint8_t visit_count;
 	volatile uint8_t child_count;
-} visiting;
-static __thread uint16_t give_count;
-static __thread struct hak_gate_pass own_pass;
+} self;
 
-/* When this thread last looked at the clock, and how many hits it was to be from then. */
-static __thread uint32_t looked_ms; /* of 2^20 ns */
-static __thread int32_t hits_to_look;
-
-/* Forks that signal handlers make while this thread holds the gate for one. */
-static __thread uint8_t nested_fork_count;
-
-static_assert(sizeof(struct hak_magazine_heads) + 2 * sizeof(void *) + sizeof(int64_t) +
-			      4 * sizeof(uint32_t) <=
+static_assert(sizeof(struct hak_magazine_heads) + sizeof self + sizeof(void *) + sizeof(int64_t) +
+			      3 * sizeof(uint32_t) <=
 		      HAK_TLS_BYTES_MAX,
 	      "what libhak keeps in static TLS");
 
@@ -69,7 +63,7 @@ void hak_thread_init(void)
 /* The pass by which this thread holds the gate closed while it forks, and which nobody shares. */
 static struct hak_gate_pass *forking_pass(void)
 {
-	return self != NULL ? &self->pass : &own_pass;
+	return self.record != NULL ? &self.record->pass : &self.pass;
 }
 
 static bool holds_gate(void)
@@ -81,34 +75,34 @@ static bool holds_gate(void)
  * the visits are counted in one place, and in the other or not. This thread is the only one. */
 static void recount_if_child(uint8_t last_child_count)
 {
-	if (hak_unlikely(visiting.child_count != last_child_count))
-		atomic_store_explicit(&visitors.inside_count, visiting.visit_count,
+	if (hak_unlikely(self.child_count != last_child_count))
+		atomic_store_explicit(&visitors.inside_count, self.visit_count,
 				      memory_order_relaxed);
 }
 
 static void enter_as_visitor(void)
 {
-	uint8_t last_child_count = visiting.child_count;
+	uint8_t last_child_count = self.child_count;
 
 	if (holds_gate()) {
-		hak_gate_enter(&gate, &own_pass);
+		hak_gate_enter(&gate, &self.pass);
 		return;
 	}
-	visiting.visit_count++;
+	self.visit_count++;
 	hak_gate_enter(&gate, &visitors);
 	recount_if_child(last_child_count);
 }
 
 static void leave_as_visitor(void)
 {
-	uint8_t last_child_count = visiting.child_count;
+	uint8_t last_child_count = self.child_count;
 
 	if (holds_gate()) {
-		hak_gate_leave(&own_pass);
+		hak_gate_leave(&self.pass);
 		return;
 	}
 	hak_gate_leave(&visitors);
-	visiting.visit_count--;
+	self.visit_count--;
 	recount_if_child(last_child_count);
 }
 
@@ -157,7 +151,7 @@ static uint32_t bury_ended_locked(void)
 
 	for (struct hak_thread *thread = atomic_load_explicit(&all, memory_order_acquire);
 	     thread != NULL; thread = thread->next) {
-		if (thread->alive && thread != self && has_ended(thread))
+		if (thread->alive && thread != self.record && has_ended(thread))
 			bury_locked(thread);
 		alive_count += thread->alive ? 1 : 0;
 	}
@@ -208,12 +202,12 @@ static struct hak_thread *take_record(void)
 static void give_record(struct hak_thread *thread)
 {
 	hak_gate_enter(&gate, &thread->pass);
-	is_over = true;
+	self.is_over = true;
 	hak_magazine_death(&thread->magazines);
 	hak_tally_use(NULL);
 	hak_gate_leave(&thread->pass);
-	/* Not before: by `self` a fork in a handler knows whose pass it need not wait for. */
-	self = NULL;
+	/* Not before: by self.record a fork in a handler knows whose pass it need not wait for. */
+	self.record = NULL;
 	/* As a visitor: once the record is spare its pass is the next owner's. */
 	enter_as_visitor();
 	hak_lock_take(&thread_lock);
@@ -257,11 +251,11 @@ static struct hak_thread *enter_first(void)
 	struct hak_thread *thread = NULL;
 
 	enter_as_visitor();
-	if (hak_region_init() && !is_over && !holds_gate())
+	if (hak_region_init() && !self.is_over && !holds_gate())
 		thread = take_record();
 	if (thread == NULL)
 		return NULL;
-	self = thread;
+	self.record = thread;
 	hak_tally_use(&thread->tally);
 	leave_as_visitor();
 	if (!ask_for_destructor(thread)) {
@@ -274,7 +268,7 @@ static struct hak_thread *enter_first(void)
 
 struct hak_thread *hak_thread_enter(void)
 {
-	struct hak_thread *thread = self;
+	struct hak_thread *thread = self.record;
 
 	if (hak_unlikely(thread == NULL))
 		return enter_first();
@@ -292,9 +286,9 @@ struct hak_thread *hak_thread_enter(void)
 
 struct hak_thread *hak_thread_enter_to_give(void)
 {
-	if (self != NULL || give_count == HAK_GIVES_TO_BIRTH)
+	if (self.record != NULL || self.give_count == HAK_GIVES_TO_BIRTH)
 		return hak_thread_enter();
-	give_count++;
+	self.give_count++;
 	enter_as_visitor();
 	return NULL;
 }
@@ -312,8 +306,8 @@ static void shed_if_asked(struct hak_thread *thread)
 void hak_thread_shed(void)
 {
 	atomic_fetch_add_explicit(&shed_count, 1, memory_order_relaxed);
-	if (self != NULL)
-		shed_if_asked(self);
+	if (self.record != NULL)
+		shed_if_asked(self.record);
 }
 
 HAK_INLINE void leave(struct hak_thread *thread, bool must_look)
@@ -351,15 +345,15 @@ void hak_thread_looked(uint64_t now_ns, bool is_pending)
 	uint32_t now_ms = (uint32_t)(now_ns >> 20);
 
 	if (!is_pending)
-		hits_to_look = HITS_MAX;
-	else if (now_ms != looked_ms)
-		hits_to_look = hits_to_look / 4 + 1;
+		self.hits_to_look = HITS_MAX;
+	else if (now_ms != self.looked_ms)
+		self.hits_to_look = (uint16_t)(self.hits_to_look / 4 + 1);
 	else
-		hits_to_look *= 2;
-	if (is_pending && hits_to_look > HITS_MAX_PENDING)
-		hits_to_look = HITS_MAX_PENDING;
-	looked_ms = now_ms;
-	hak_magazine_heads.hits_left = hits_to_look;
+		self.hits_to_look = (uint16_t)(self.hits_to_look * 2);
+	if (is_pending && self.hits_to_look > HITS_MAX_PENDING)
+		self.hits_to_look = HITS_MAX_PENDING;
+	self.looked_ms = now_ms;
+	hak_magazine_heads.hits_left = self.hits_to_look;
 }
 
 void *hak_thread_take(unsigned class_idx)
@@ -396,18 +390,18 @@ void hak_thread_give(unsigned class_idx, void *block)
  * other threads had in their hands is lost to it, a lock that one of them held as well. */
 static bool is_inside(void)
 {
-	return visiting.visit_count != 0 ||
+	return self.visit_count != 0 ||
 	       atomic_load_explicit(&forking_pass()->inside_count, memory_order_relaxed) != 0;
 }
 
 bool hak_thread_is_at_ease(void)
 {
-	return self != NULL && !holds_gate() && !is_inside();
+	return self.record != NULL && !holds_gate() && !is_inside();
 }
 
 bool hak_thread_is_of_another(void)
 {
-	return self != NULL && self->life.__data.__owner != (int)syscall(SYS_gettid);
+	return self.record != NULL && self.record->life.__data.__owner != (int)syscall(SYS_gettid);
 }
 
 /* A handler may also strike between any two instructions of these three, and fork: the gate says
@@ -416,7 +410,7 @@ void hak_thread_fork_prepare(void)
 {
 	hak_advice_note_fork();
 	if (holds_gate())
-		nested_fork_count++;
+		self.nested_fork_count++;
 	else if (!is_inside())
 		hak_gate_close(&gate, forking_pass());
 	if (is_inside())
@@ -426,7 +420,7 @@ void hak_thread_fork_prepare(void)
 	hak_gate_close_pass(&visitors);
 	for (struct hak_thread *thread = atomic_load_explicit(&all, memory_order_acquire);
 	     thread != NULL; thread = thread->next)
-		if (thread != self)
+		if (thread != self.record)
 			hak_gate_close_pass(&thread->pass);
 }
 
@@ -434,8 +428,8 @@ void hak_thread_fork_parent(void)
 {
 	if (!holds_gate())
 		return;
-	if (nested_fork_count != 0)
-		nested_fork_count--;
+	if (self.nested_fork_count != 0)
+		self.nested_fork_count--;
 	else
 		hak_gate_open(&gate);
 }
@@ -459,7 +453,7 @@ static void forget_others(bool were_at_rest)
 		hak_lock_take(&thread_lock);
 	for (struct hak_thread *thread = atomic_load_explicit(&all, memory_order_acquire);
 	     thread != NULL; thread = thread->next) {
-		if (thread == self)
+		if (thread == self.record)
 			continue;
 		atomic_store_explicit(&thread->pass.inside_count, 0, memory_order_relaxed);
 		if (thread->alive && were_at_rest)
@@ -468,16 +462,16 @@ static void forget_others(bool were_at_rest)
 	}
 	if (were_at_rest)
 		hak_lock_give(&thread_lock);
-	if (self != NULL)
-		begin_life(self);
-	atomic_store_explicit(&visitors.inside_count, visiting.visit_count, memory_order_relaxed);
+	if (self.record != NULL)
+		begin_life(self.record);
+	atomic_store_explicit(&visitors.inside_count, self.visit_count, memory_order_relaxed);
 }
 
 void hak_thread_fork_child(void)
 {
 	struct hak_gate_pass *mine = forking_pass();
 
-	visiting.child_count++;
+	self.child_count++;
 	/* By a thread that was about to fork, and is gone. */
 	if (hak_gate_is_closed(&gate) && !holds_gate())
 		hak_gate_open(&gate);

@@ -122,7 +122,7 @@ class Heap:
         region = symbols.region
         # What has a first value is in the program's file, and is read from there where a core has
         # no memory: then the heap would not be born. This has none.
-        number(symbols.find("groups", "heap/pool.c")[0]["summary"][0])
+        number(symbols.find("groups", "heap/superslab.c")[0]["summary"][0])
         if not region["born"]:
             raise broken("the heap of this process is not born: nothing was allocated from it yet")
         layout = symbols.find("hak_layout")
@@ -248,7 +248,7 @@ class Heap:
 
     def superslabs(self):
         """Free units and those of them never touched, for each SuperSlab."""
-        groups = self.find("groups", "heap/pool.c")
+        groups = self.find("groups", "heap/superslab.c")
         rows = groups[0]["row"].type.range()[1] + 1
         row_superslabs = 64  # a row goes with a word of each shelf
         for index in range(self.superslab_count):

@@ -179,6 +179,27 @@ static void a_trim_finds_touched_units_wherever_they_are(void **state)
 	assert_true(hak_pool_is_valid());
 }
 
+/* A slab that lay in between would keep the rest of both rows from any other of ten units. */
+static void rows_begin_where_they_would_were_nothing_away(void **state)
+{
+	struct hak_pool_claim claim;
+	uint32_t words[2] = {take(64, 1), take(64, 1)};
+	uint32_t next = words[0] / (uint32_t)HAK_SUPERSLAB_UNITS;
+
+	(void)state;
+	give(words[0], 8);
+	assert_true(hak_pool_claim_from(&next, &claim));
+	assert_int_equal(claim.units[words[0] / 64 % 2], 0xff);
+	give(words[0] + 8, 12);
+	assert_true(hak_pool_is_valid());
+	assert_int_equal(take(10, 1), words[0] + 10);
+	hak_pool_put_back(&claim, HAK_POOL_RETURNED);
+	assert_int_equal(take(10, 1), words[0]);
+	assert_true(hak_pool_is_valid());
+	for (int i = 0; i < 2; i++)
+		give(words[i], 64);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -186,6 +207,7 @@ int main(void)
 		cmocka_unit_test(nearly_full_superslabs_serve_first),
 		cmocka_unit_test(empty_superslabs_go_back_and_come_again),
 		cmocka_unit_test(a_trim_finds_touched_units_wherever_they_are),
+		cmocka_unit_test(rows_begin_where_they_would_were_nothing_away),
 	};
 
 	return cmocka_run_group_tests(tests, start, NULL);
