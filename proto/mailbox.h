@@ -18,6 +18,7 @@
 #define HAK_MAILBOX_SEQUENCE 0
 #define HAK_MAILBOX_DAEMON_SEEN 8
 #define HAK_MAILBOX_EPOCH 16
+#define HAK_MAILBOX_RECLAIMED 88
 
 struct hak_mailbox {
 	uint64_t sequence;
@@ -31,7 +32,7 @@ struct hak_mailbox {
 	uint64_t decay_ns; /* free memory older than this goes back; 0: the library's own */
 	uint64_t magazine_bytes_max; /* of one magazine; 0: the library's own */
 	uint64_t flags;		     /* HAK_MAILBOX_... */
-	uint64_t reserved;
+	uint64_t reclaimed_ns;	     /* CLOCK_MONOTONIC when pages were last taken back; 0: never */
 };
 
 #define HAK_MAILBOX_REMOTE_RECLAIM ((uint64_t)1) /* the daemon has taken pages back before */

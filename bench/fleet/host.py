@@ -44,12 +44,17 @@ class Configuration:
     library: pathlib.Path | None
     settings: tuple = ()
     has_daemon: bool = False
+    policy: str = ""  # hakd.conf, where it is not the default
 
 
-def configurations_of(more_peers, without=""):
+AGENT = Configuration("libhak + hakd, agent=yes", BUILD / "libhak" / "libhak.so", has_daemon=True,
+                      policy="[policy all]\nagent = yes\n")
+
+
+def configurations_of(more_peers, without="", more=()):
     """libhak with hakd first, then every peer, as it is and at its release settings."""
     library = BUILD / "libhak" / "libhak.so"
-    found = [Configuration("libhak + hakd", library, has_daemon=True),
+    found = [Configuration("libhak + hakd", library, has_daemon=True), *more,
              Configuration("libhak", library)]
     peers = {"glibc": None}
     for name, file_name in DEBIAN_PEERS.items():
@@ -84,8 +89,10 @@ class Host:
             self.start_hakd(*hakd_options)
 
     def start_hakd(self, *options):
+        policy = self.folder / "hakd.conf"
+        policy.write_text(self.configuration.policy, "utf-8")
         self.hakd = subprocess.Popen(
-            [BUILD / "hakd" / "hakd", "--runtime-dir", self.folder, *options],
+            [BUILD / "hakd" / "hakd", "--runtime-dir", self.folder, "--config", policy, *options],
             stderr=open(self.folder / "hakd.log", "ab"), start_new_session=True)
         end = time.monotonic() + 10
         while not (self.folder / "control").exists():

@@ -146,6 +146,7 @@ int client_open(struct client *client, const struct client_wishes *wishes)
 		.epoch = found.epoch + 1,
 		.trim_request = found.trim_request,
 		.trim_target_bytes = found.trim_target_bytes,
+		.reclaimed_ns = found.reclaimed_ns,
 	};
 	put_wishes(&client->mailbox, wishes);
 	return write_mailbox(client);
@@ -343,6 +344,15 @@ int client_trim(struct client *client, uint64_t target_bytes)
 	client->mailbox.trim_request++;
 	client->mailbox.trim_target_bytes = target_bytes;
 	return tell(client);
+}
+
+int client_note_reclaim(struct client *client, uint64_t now_ns)
+{
+	uint8_t bytes[HAK_MAILBOX_BYTES];
+
+	client->mailbox.reclaimed_ns = now_ns;
+	hak_mailbox_encode(&client->mailbox, bytes);
+	return write_words(client, bytes + HAK_MAILBOX_RECLAIMED, 8, HAK_MAILBOX_RECLAIMED);
 }
 
 int client_confirm_reclaim(struct client *client)

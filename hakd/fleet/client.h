@@ -133,6 +133,10 @@ int client_tick(struct client *client);
  * the number of the request is then in mailbox.trim_request. */
 int client_trim(struct client *client, uint64_t target_bytes);
 
+/* To be called before marked pages of the client's are taken from outside: by this time it counts
+ * those that it needs again soon. 0 or a negative errno. */
+int client_note_reclaim(struct client *client, uint64_t now_ns);
+
 /* Tells the client that memory of its was taken from outside, if it has not been told. 0 or a
  * negative errno. */
 int client_confirm_reclaim(struct client *client);

@@ -93,9 +93,13 @@ static void on_again(evutil_socket_t fd, short what, void *context)
 	step(advisor);
 }
 
-static bool ask(struct advisor *advisor, const struct client *client, bool is_look)
+static bool ask(struct advisor *advisor, struct client *client, bool is_look)
 {
 	static struct hak_reclaim_request request;
+
+	/* A page that cannot be written is found by the next tick. */
+	if (!is_look)
+		(void)client_note_reclaim(client, clock_now_ns());
 
 	request = (struct hak_reclaim_request){
 		.version = HAK_RECLAIM_VERSION,

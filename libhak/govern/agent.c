@@ -105,28 +105,59 @@ static void sleep_long(_Atomic uint32_t *at, uint32_t seen, uint64_t timeout_ns)
 	atomic_store_explicit(&sleeps_at, NULL, memory_order_relaxed);
 }
 
-/* One look, and the wait for the next. Returns how many are left before it sleeps for long. */
-static unsigned make_round(unsigned looks_left)
+/* The agent's own. */
+struct watch {
+	unsigned looks_left; /* before it sleeps for long */
+	uint64_t stirred_ns; /* when the program was last seen at work */
+	uint64_t swept_ns;   /* when all that was free went */
+	bool has_swept;	     /* since the program was last at work */
+	bool stirred_soon;   /* after that */
+};
+
+static void note_stir(struct watch *watch, uint64_t now_ns)
+{
+	if (watch->has_swept)
+		watch->stirred_soon = now_ns < watch->swept_ns + HAK_SWEEP_SOON_NS;
+	watch->has_swept = false;
+	watch->stirred_ns = now_ns;
+	watch->looks_left = LOOKS;
+}
+
+static void sweep_when_still(struct watch *watch, uint64_t now_ns)
+{
+	if (watch->looks_left != 0 || watch->has_swept)
+		return;
+	watch->has_swept = hak_sweep_all(now_ns - watch->stirred_ns, watch->stirred_soon);
+	watch->swept_ns = now_ns;
+}
+
+/* One look, and the wait for the next. */
+static void make_round(struct watch *watch)
 {
 	_Atomic uint32_t *at = word();
 	/* Before the look: a change that comes while it lasts ends the wait at once. acquire: the
 	 * look is to see what the daemon wrote before. */
 	uint32_t seen = atomic_load_explicit(at, memory_order_acquire);
 	bool stirred = atomic_exchange_explicit(&was_stirred, 0, memory_order_relaxed) != 0;
+	uint64_t now_ns = hak_os_now_ns();
 
 	if (stirred)
-		looks_left = LOOKS;
+		note_stir(watch, now_ns);
+	sweep_when_still(watch, now_ns);
 	hak_thread_look();
 	nap();
 	if (has_more_to_do(hak_os_now_ns()))
-		return looks_left;
-	if (looks_left == 0 && !hak_purge_is_pending() && !hak_sweep_is_pending()) {
+		return;
+	if (watch->looks_left == 0 && !hak_purge_is_pending() && !hak_sweep_is_pending()) {
 		sleep_long(at, seen, HAK_AGENT_IDLE_NS);
 		/* Whatever it was, it may have begun what takes time. */
-		return atomic_load_explicit(at, memory_order_relaxed) != seen ? LOOKS : 0;
+		if (atomic_load_explicit(at, memory_order_relaxed) != seen)
+			watch->looks_left = LOOKS;
+		return;
 	}
 	hak_os_futex_wait_shared(at, seen, pause_ns());
-	return looks_left != 0 ? looks_left - 1 : 0;
+	if (watch->looks_left != 0)
+		watch->looks_left--;
 }
 
 static void say_that_it_cannot(int error)
@@ -179,7 +210,7 @@ static void rest(void)
 static void *run(void *context)
 {
 	static const struct sched_param plain = {.sched_priority = 0};
-	unsigned looks_left = LOOKS;
+	struct watch watch = {.looks_left = LOOKS, .stirred_ns = hak_os_now_ns()};
 	unsigned ours = 1;
 
 	atomic_store_explicit(&agent, __builtin_thread_pointer(), memory_order_relaxed);
@@ -190,10 +221,10 @@ static void *run(void *context)
 		ours++;
 	do {
 		if (hak_policy_has_agent())
-			looks_left = make_round(looks_left);
+			make_round(&watch);
 		else
 			rest();
-	} while (looks_left != 0 || hak_sandbox_is_noted() || !hak_os_is_left_with(ours));
+	} while (watch.looks_left != 0 || hak_sandbox_is_noted() || !hak_os_is_left_with(ours));
 	return context;
 }
 

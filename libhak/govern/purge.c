@@ -63,8 +63,12 @@ size_t hak_purge_claim(const struct hak_pool_claim *claim, enum hak_pool_outcome
 	hak_pool_put_back(claim, advised ? outcome : HAK_POOL_KEPT);
 	if (!advised)
 		return 0;
-	if (outcome == HAK_POOL_RETURNED)
+	if (outcome == HAK_POOL_RETURNED) {
+		size_t held = (size_t)claim->holding_count << HAK_UNIT_SHIFT;
+
+		bytes = held < bytes ? held : bytes;
 		note_returned(bytes);
+	}
 	return bytes;
 }
 

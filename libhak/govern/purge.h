@@ -30,8 +30,9 @@ struct hak_purge_trim {
 };
 
 /* Gives the units of a claim to the system, or marks them (HAK_POOL_LAZY), a call for each row of
- * them, and puts them back into the pool. Returns bytes; a row that is refused (locked memory)
- * makes the whole claim count as memory still, and the result 0. */
+ * them, and puts them back into the pool. Returns bytes, without those that a daemon has taken
+ * before; a row that is refused (locked memory) makes the whole claim count as memory still, and
+ * the result 0. */
 size_t hak_purge_claim(const struct hak_pool_claim *claim, enum hak_pool_outcome outcome);
 
 /* What is free but kept at hand: cached mappings, as far as they have been so since before_ns or

@@ -35,6 +35,21 @@ static struct {
 	struct hak_purge_trim trim;
 } sweep;
 
+/* After all that is free has gone back, and a share of it was needed again soon: for how long a
+ * program is to stand still the next time. */
+#define PATIENCE_NS_MAX (16 * HAK_SWEEP_SOON_NS)
+#define REFAULT_SHARE 4
+
+/* The sweeps of all, which the agent asks for. */
+static struct {
+	_Atomic bool is_wanted;
+	_Atomic uint64_t released_bytes; /* by the last */
+	_Atomic int64_t refaulted_bytes; /* what the tallies said at its end */
+	/* The agent's own. */
+	uint64_t patience_ns;
+	bool is_judged;
+} all;
+
 /* Memory that holds no block in use or cached: in slabs, and in units that no slab has. */
 static uint64_t idle_bytes(void)
 {
@@ -66,6 +81,61 @@ static void begin(uint64_t target_bytes)
 	sweep.is_sweeping = true;
 }
 
+static int64_t refaulted_bytes(void)
+{
+	struct hak_tally_sums sums;
+
+	(void)hak_thread_tally(&sums);
+	return sums.refaulted_bytes;
+}
+
+static void begin_all(void)
+{
+	atomic_store_explicit(&all.is_wanted, false, memory_order_relaxed);
+	sweep.trim = (struct hak_purge_trim){.level = HAK_PURGE_ALL, .target_bytes = SIZE_MAX};
+	sweep.is_sweeping = true;
+}
+
+static void end_all(void)
+{
+	atomic_store_explicit(&all.released_bytes, sweep.trim.released_bytes, memory_order_relaxed);
+	atomic_store_explicit(&all.refaulted_bytes, refaulted_bytes(), memory_order_relaxed);
+	sweep.idle_low = sweep.idle_last = 0;
+}
+
+/* Much of what went was needed again. */
+static bool was_wrong(void)
+{
+	uint64_t released = atomic_load_explicit(&all.released_bytes, memory_order_relaxed);
+	int64_t again = refaulted_bytes() -
+			atomic_load_explicit(&all.refaulted_bytes, memory_order_relaxed);
+
+	return again > MIB && (uint64_t)again > released / REFAULT_SHARE;
+}
+
+/* Once for each sweep. */
+static void judge(bool stirred_soon)
+{
+	if (!stirred_soon || !was_wrong())
+		all.patience_ns = 0;
+	else if (all.patience_ns == 0)
+		all.patience_ns = HAK_SWEEP_SOON_NS;
+	else if (all.patience_ns < PATIENCE_NS_MAX)
+		all.patience_ns *= 2;
+	all.is_judged = true;
+}
+
+bool hak_sweep_all(uint64_t still_ns, bool stirred_soon)
+{
+	if (!all.is_judged)
+		judge(stirred_soon);
+	if (still_ns < hak_policy_decay_ns() || still_ns < all.patience_ns)
+		return false;
+	all.is_judged = false;
+	atomic_store_explicit(&all.is_wanted, true, memory_order_relaxed);
+	return true;
+}
+
 static void look(uint64_t now_ns, uint64_t decay_ns)
 {
 	uint64_t idle = idle_bytes();
@@ -92,6 +162,10 @@ static void step(uint64_t now_ns, uint64_t decay_ns)
 	if (hak_purge_trim(&sweep.trim))
 		return;
 	sweep.is_sweeping = false;
+	if (sweep.trim.level == HAK_PURGE_ALL) {
+		end_all();
+		return;
+	}
 	if (sweep.trim.released_bytes >= sweep.trim.target_bytes / 4)
 		sweep.pause_ns = 0;
 	else
@@ -106,9 +180,21 @@ bool hak_sweep_is_pending(void)
 	return atomic_load_explicit(&state, memory_order_relaxed) != QUIET;
 }
 
+static bool all_is_wanted(void)
+{
+	return atomic_load_explicit(&all.is_wanted, memory_order_relaxed);
+}
+
 bool hak_sweep_is_under_way(void)
 {
-	return atomic_load_explicit(&state, memory_order_relaxed) == SWEEPING;
+	return all_is_wanted() || atomic_load_explicit(&state, memory_order_relaxed) == SWEEPING;
+}
+
+static bool is_due(uint64_t now_ns)
+{
+	return hak_sweep_is_under_way() ||
+	       ((now_ns >= atomic_load_explicit(&due_ns, memory_order_relaxed) || has_moved()) &&
+		hak_region_open_bytes() >= 2 * IDLE_BYTES_MIN);
 }
 
 /* What is idle is too little, or its time is farther away than a decay, where a look is put off. */
@@ -120,9 +206,7 @@ static bool is_quiet(uint64_t now_ns, uint64_t decay_ns)
 void hak_sweep_if_due(uint64_t now_ns)
 {
 	/* acquire, and release below: hand the state from one thread to the next */
-	if ((now_ns < atomic_load_explicit(&due_ns, memory_order_relaxed) && !has_moved()) ||
-	    hak_region_open_bytes() < 2 * IDLE_BYTES_MIN ||
-	    atomic_exchange_explicit(&is_busy, true, memory_order_acquire))
+	if (!is_due(now_ns) || atomic_exchange_explicit(&is_busy, true, memory_order_acquire))
 		return;
 	uint64_t decay_ns = hak_policy_decay_ns();
 	uint64_t next_ns = now_ns;
@@ -131,6 +215,8 @@ void hak_sweep_if_due(uint64_t now_ns)
 	if (decay_ns < HAK_PURGE_INTERVAL_NS)
 		decay_ns = HAK_PURGE_INTERVAL_NS;
 
+	if (all_is_wanted())
+		begin_all();
 	if (sweep.is_sweeping)
 		step(now_ns, decay_ns);
 	else

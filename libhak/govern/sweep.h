@@ -7,6 +7,10 @@
  * within the decay gives nothing back. Where little is found (live blocks are everywhere) the next
  * look is put off, twice as long each time.
  *
+ * Where an agent sees the program stand still, nothing breathes, and all that is free goes. If much
+ * of it is needed again within 10 s, the program is to stand still for longer the next time before
+ * it does.
+ *
  * Threads    any, inside the fork gate; one at a time sweeps, the others pass by.
  */
 #ifndef HAK_GOVERN_SWEEP_H
@@ -16,6 +20,12 @@
 
 /* Called on the way out of slow paths, not of each: returns at once unless something is due. */
 void hak_sweep_if_due(uint64_t now_ns);
+
+/* The program has stood still for so long. True: from the next call of the above on, all that is
+ * free goes back, as in a trim. By the agent alone, until it is true; anew when the program has
+ * been at work, and whether that was soon after the last one. */
+#define HAK_SWEEP_SOON_NS ((uint64_t)10000000000)
+bool hak_sweep_all(uint64_t still_ns, bool stirred_soon);
 
 /* True: memory is being looked for, a step with each call. */
 bool hak_sweep_is_under_way(void);

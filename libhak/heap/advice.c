@@ -20,34 +20,76 @@ void hak_advice_note_fork(void)
 
 #define STAMP_NS ((uint64_t)2000000000)
 #define STAMP_COUNT 255
-#define REFAULT_STAMPS 5 /* 10 s */
+#define REFAULT_STAMPS 5
+#define REFAULT_NS (REFAULT_STAMPS * STAMP_NS)
+
+static uint8_t stamp_at(uint64_t now_ns)
+{
+	return (uint8_t)(now_ns / STAMP_NS % STAMP_COUNT + 1);
+}
 
 uint8_t hak_advice_stamp(void)
 {
-	return (uint8_t)(hak_os_now_ns() / STAMP_NS % STAMP_COUNT + 1);
+	return stamp_at(hak_os_now_ns());
 }
 
-static void note_refault(uint8_t stamp, int64_t bytes)
+/* Stamps that have gone by since that one. */
+static unsigned age_of(uint8_t stamp, uint64_t now_ns)
 {
-	/* Most memory was never advised, and costs no look at the clock. */
-	if (stamp == 0 || bytes == 0)
-		return;
-	if ((hak_advice_stamp() + STAMP_COUNT - stamp) % STAMP_COUNT <= REFAULT_STAMPS)
-		hak_tally_add_refaulted(bytes);
+	return (unsigned)(stamp_at(now_ns) + STAMP_COUNT - stamp) % STAMP_COUNT;
+}
+
+static bool was_returned_lately(uint8_t stamp)
+{
+	return stamp != 0 && age_of(stamp, hak_os_now_ns()) <= REFAULT_STAMPS;
+}
+
+/* Whether a daemon has taken marked pages within this time. Ours is the coarse clock, some
+ * milliseconds behind the daemon's. */
+static bool was_reclaimed_within(uint64_t within_ns, uint64_t reclaimed_ns, uint64_t now_ns)
+{
+	return reclaimed_ns != 0 && now_ns + STAMP_NS >= reclaimed_ns &&
+	       now_ns < reclaimed_ns + within_ns;
+}
+
+uint8_t hak_advice_reclaimed_at(uint8_t marked_at)
+{
+	uint64_t reclaimed_ns = hak_shared_reclaimed_ns();
+
+	if (marked_at == 0 || reclaimed_ns == 0)
+		return 0;
+	uint64_t now_ns = hak_os_now_ns();
+	uint8_t stamp = stamp_at(reclaimed_ns);
+
+	/* For as long as stamps tell times apart. */
+	if (!was_reclaimed_within((STAMP_COUNT - 2) * STAMP_NS, reclaimed_ns, now_ns))
+		return 0;
+	return age_of(marked_at, now_ns) >= age_of(stamp, now_ns) ? stamp : 0;
+}
+
+/* Most memory never went anywhere, and costs no look at the clock. */
+static void note_refault(uint8_t stamp, int64_t lazy_bytes, int64_t returned_bytes)
+{
+	if (returned_bytes != 0 && was_returned_lately(stamp))
+		hak_tally_add_refaulted(returned_bytes);
+	uint64_t reclaimed_ns = lazy_bytes != 0 ? hak_shared_reclaimed_ns() : 0;
+
+	if (reclaimed_ns != 0 && was_reclaimed_within(REFAULT_NS, reclaimed_ns, hak_os_now_ns()))
+		hak_tally_add_refaulted(lazy_bytes);
 }
 
 void hak_advice_note_units(uint8_t stamp, unsigned lazy_count, uint64_t zero_units)
 {
-	int64_t zero_count = __builtin_popcountl(zero_units);
+	int64_t lazy_bytes = (int64_t)lazy_count << HAK_UNIT_SHIFT;
 
-	hak_tally_add_reused((int64_t)lazy_count << HAK_UNIT_SHIFT);
-	note_refault(stamp, (lazy_count + zero_count) << HAK_UNIT_SHIFT);
+	hak_tally_add_reused(lazy_bytes);
+	note_refault(stamp, lazy_bytes, (int64_t)__builtin_popcountl(zero_units) << HAK_UNIT_SHIFT);
 }
 
 void hak_advice_begin(struct hak_slab *slab)
 {
 	atomic_store_explicit(&slab->shared_pages, 0, memory_order_relaxed);
-	atomic_store_explicit(&slab->advised_at, 0, memory_order_relaxed);
+	atomic_store_explicit(&slab->returned_at, 0, memory_order_relaxed);
 	atomic_store_explicit(&slab->fork_count, (uint16_t)hak_advice_fork_count(),
 			      memory_order_relaxed);
 }
@@ -60,12 +102,6 @@ static uint64_t pages_in(const _Atomic uint64_t *word)
 static int64_t bytes_of(uint64_t pages)
 {
 	return (int64_t)__builtin_popcountl(pages) * (int64_t)hak_os_page_bytes();
-}
-
-static void note_time(struct hak_slab *slab, uint64_t pages)
-{
-	if (pages != 0)
-		atomic_store_explicit(&slab->advised_at, hak_advice_stamp(), memory_order_relaxed);
 }
 
 /* Two threads may hear of a fork at once: at the worst the later one takes pages for shared that
@@ -99,7 +135,8 @@ size_t hak_advice_note_returned(struct hak_slab *slab, uint64_t pages)
 	atomic_fetch_or_explicit(&slab->advised_pages, pages, memory_order_relaxed);
 	hear_of_forks(slab);
 	atomic_fetch_and_explicit(&slab->shared_pages, ~pages, memory_order_relaxed);
-	note_time(slab, pages);
+	if (pages != 0)
+		atomic_store_explicit(&slab->returned_at, hak_advice_stamp(), memory_order_relaxed);
 	if (lazy != 0)
 		hak_shared_write_slab(slab);
 	hak_tally_add_lazy(-bytes_of(lazy));
@@ -111,7 +148,6 @@ size_t hak_advice_note_lazy(struct hak_slab *slab, uint64_t pages)
 {
 	atomic_fetch_or_explicit(&slab->lazy_pages, pages, memory_order_seq_cst);
 	atomic_fetch_or_explicit(&slab->advised_pages, pages, memory_order_relaxed);
-	note_time(slab, pages);
 	if (pages != 0)
 		hak_shared_write_slab(slab);
 	hak_tally_add_lazy(bytes_of(pages));
@@ -183,6 +219,9 @@ void hak_advice_use(struct hak_slab *slab, unsigned class_idx, const char *start
 
 		pages |= hak_bitmap_mask(first, last - first + 1);
 	}
-	hak_tally_add_reused(forget(slab, pages, &advised_bytes));
-	note_refault(atomic_load_explicit(&slab->advised_at, memory_order_relaxed), advised_bytes);
+	int64_t lazy_bytes = forget(slab, pages, &advised_bytes);
+
+	hak_tally_add_reused(lazy_bytes);
+	note_refault(atomic_load_explicit(&slab->returned_at, memory_order_relaxed), lazy_bytes,
+		     advised_bytes - lazy_bytes);
 }

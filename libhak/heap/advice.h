@@ -35,13 +35,18 @@ void hak_advice_forget(struct hak_slab *slab);
 /* The units have been taken from the pool: their pages are this process's own, or will be. */
 void hak_advice_begin(struct hak_slab *slab);
 
-/* When something was advised, in steps of 2 s: never 0, which is "never", and the same again after
- * 510 s. */
+/* A time in steps of 2 s: never 0, which is "never", and the same again after 510 s. */
 uint8_t hak_advice_stamp(void);
 
-/* Units of a SuperSlab that was last advised then are about to be used: so many that are marked,
- * and those that read as zero, which have gone back or were never used. What was advised lately
- * should have stayed. */
+/* When a daemon took marked pages, if it has since something was marked at that time; 0: it has
+ * not, or so long ago that such a time does not tell. */
+uint8_t hak_advice_reclaimed_at(uint8_t marked_at);
+
+/* Units of a SuperSlab that last gave some back then are about to be used: so many that are marked,
+ * and those that read as zero, which have gone back or were never used. What went within the last
+ * 10 s should have stayed. Of what is marked it may all have gone where a daemon took marked pages
+ * from outside (which ones, the kernel does not tell; in a time namespace of its own the process
+ * does not know the daemon's time, and believes that none went). */
 void hak_advice_note_units(uint8_t stamp, unsigned lazy_count, uint64_t zero_units);
 
 HAK_INLINE void hak_advice_use_units(uint8_t stamp, unsigned lazy_count, uint64_t zero_units)

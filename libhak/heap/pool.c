@@ -125,7 +125,7 @@ static bool carve(struct hak_superslab *superslab, unsigned unit_count, unsigned
 		pool.counts.free_touched_unit_count -= (unsigned)__builtin_popcountl(mask & ~zero);
 		hear_of_forks(superslab);
 		superslab->shared[i] &= ~mask;
-		hak_advice_use_units(superslab->advised_at, unmark(superslab, i, mask), zero);
+		hak_advice_use_units(superslab->returned_at, unmark(superslab, i, mask), zero);
 		*zeroed = zero == mask;
 		*bit = i * HAK_WORD_BITS + first;
 		return true;
@@ -240,6 +240,8 @@ void hak_pool_give(uint32_t unit, unsigned unit_count, struct hak_advice_units a
 	superslab->free[word] |= mask;
 	superslab->untouched[word] |= returned;
 	superslab->lazy[word] |= lazy;
+	if (lazy != 0)
+		superslab->marked_at = hak_advice_stamp();
 	pool.counts.free_touched_unit_count += (uint64_t)__builtin_popcountl(mask & ~returned);
 	pool.counts.lazy_unit_count += (uint64_t)__builtin_popcountl(lazy);
 	reshelve(superslab, index);
@@ -277,6 +279,8 @@ static bool claim_locked(uint32_t index, bool unmarked, struct hak_pool_claim *c
 	HAK_ASSERT(hak_lock_is_mine(&pool_lock));
 	hear_of_forks(superslab);
 	claim->superslab = index;
+	claim->holding_count = 0;
+	claim->emptied_at = hak_advice_reclaimed_at(superslab->marked_at);
 	for (unsigned i = 0; i < HAK_SUPERSLAB_WORDS; i++) {
 		uint64_t settled = superslab->untouched[i];
 
@@ -285,8 +289,11 @@ static bool claim_locked(uint32_t index, bool unmarked, struct hak_pool_claim *c
 		claim->units[i] = returnable(superslab->free[i], settled);
 		superslab->free[i] &= ~claim->units[i];
 		superslab->away[i] |= claim->units[i];
-		(void)unmark(superslab, i, claim->units[i]);
-		pool.counts.free_touched_unit_count -= touched_count(superslab, claim->units[i], i);
+		uint64_t touched = touched_count(superslab, claim->units[i], i);
+		unsigned marked = unmark(superslab, i, claim->units[i]);
+
+		claim->holding_count += (uint32_t)touched - (claim->emptied_at != 0 ? marked : 0);
+		pool.counts.free_touched_unit_count -= touched;
 		any = any || claim->units[i] != 0;
 	}
 	if (any) {
@@ -370,8 +377,6 @@ static void note_outcome(struct hak_superslab *superslab, const struct hak_pool_
 {
 	uint64_t units = claim->units[word];
 
-	if (outcome != HAK_POOL_KEPT && units != 0)
-		superslab->advised_at = hak_advice_stamp();
 	if (outcome == HAK_POOL_RETURNED) {
 		superslab->untouched[word] |= units;
 		superslab->shared[word] &= ~units;
@@ -398,8 +403,13 @@ void hak_pool_put_back(const struct hak_pool_claim *claim, enum hak_pool_outcome
 		note_outcome(superslab, claim, i, outcome);
 	}
 	reshelve(superslab, claim->superslab);
-	if (outcome == HAK_POOL_RETURNED)
+	if (outcome == HAK_POOL_LAZY)
+		superslab->marked_at = hak_advice_stamp();
+	if (outcome == HAK_POOL_RETURNED) {
+		superslab->returned_at = claim->holding_count != 0 ? hak_advice_stamp()
+								   : claim->emptied_at;
 		note_returned(superslab, claim->superslab);
+	}
 	hak_lock_give(&pool_lock);
 }
 

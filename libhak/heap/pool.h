@@ -53,6 +53,8 @@ bool hak_pool_has_empty(void);
  * bit for each unit, as in the SuperSlab's own words. */
 struct hak_pool_claim {
 	uint32_t superslab;
+	uint32_t holding_count; /* of the units: not those that a daemon has emptied */
+	uint8_t emptied_at;	/* when it did: a stamp of advice.h; 0: it has not */
 	uint64_t units[HAK_SUPERSLAB_WORDS];
 };
 

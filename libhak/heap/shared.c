@@ -5,9 +5,11 @@
 #include "base/os.h"
 #include "base/size_class.h"
 #include "heap/control.h"
+#include "proto/mailbox.h"
 #include "proto/page.h"
 #include "proto/superslab.h"
 
+#include <endian.h>
 #include <string.h>
 
 HAK_EARLY _Atomic(struct hak_shared *) hak_shared;
@@ -31,6 +33,17 @@ static_assert(HAK_SLAB_UNITS_MAX * UNIT_PAGES <= HAK_WORD_BITS, "a word has a sl
 
 /* Guards all rows of the page; taken inside POOL or alone. */
 static struct hak_lock row_lock = HAK_LOCK_OF(HAK_LOCK_ROW);
+
+uint64_t hak_shared_reclaimed_ns(void)
+{
+	unsigned char *page = hak_shared_page();
+
+	if (page == NULL)
+		return 0;
+	return le64toh(atomic_load_explicit(
+		hak_shared_word(page, HAK_PAGE_MAILBOX + HAK_MAILBOX_RECLAIMED),
+		memory_order_relaxed));
+}
 
 void hak_shared_write(unsigned char *page, size_t offset, const uint8_t *bytes, size_t byte_count)
 {

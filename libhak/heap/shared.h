@@ -63,6 +63,9 @@ HAK_INLINE _Atomic uint64_t *hak_shared_word(unsigned char *page, size_t offset)
 	return (_Atomic uint64_t *)(void *)(page + offset);
 }
 
+/* CLOCK_MONOTONIC, as the daemon has it, when it last took marked pages; 0: never. */
+uint64_t hak_shared_reclaimed_ns(void);
+
 /* Writes a part of the page under its sequence, its first word; `bytes` is what a codec of proto/
  * made, its own first word aside. One writer at a time. */
 void hak_shared_write(unsigned char *page, size_t offset, const uint8_t *bytes, size_t byte_count);

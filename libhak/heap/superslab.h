@@ -32,7 +32,8 @@ struct hak_superslab {
 	uint64_t shared[HAK_SUPERSLAB_WORDS];	 /* touched before a fork, and not taken since */
 	uint64_t empty_since_ns;
 	uint32_t fork_count; /* of which `shared` knows */
-	uint8_t advised_at;  /* when units were last advised: a stamp of advice.h */
+	uint8_t returned_at; /* when units last went back: a stamp of advice.h */
+	uint8_t marked_at;   /* and when they were last marked */
 	uint8_t shelf;
 	uint8_t longest; /* the longest row of free units, 0..64 */
 };

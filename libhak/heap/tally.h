@@ -12,7 +12,7 @@
  *   returned bytes of touched blocks whose pages went back to the system since
  *   lazy     bytes of touched blocks whose pages are marked MADV_FREE
  *   reused   bytes that were marked so and then taken, of units as well; it only rises
- *   refaulted  of those, and of bytes that went back: what was taken within 10 s; it only rises
+ *   refaulted  bytes that had gone back, and were taken within 10 s; it only rises
  *   refilled   bytes of blocks and runs that were taken, whatever was given; it only rises
  *
  * Threads    any; the sums are exact where no other thread is at work.

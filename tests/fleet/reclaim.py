@@ -118,13 +118,20 @@ class Cases:
         program = self.start("burst", 256, 100)
         self.release_of(program)
         assert "release method=remote trigger=idle" in self.fleet.said()
-        metrics = self.fleet.ask("/metrics")
-        assert 'hak_advice_bytes_total{advice="pageout",result="dropped"} 0\n' in metrics
-        family = 'hak_remote_released_bytes_total{group="fleet_freer"} '
-        released = re.search(re.escape(family) + r"(\d+)", metrics)
-        assert int(released[1]) > 128 * MIB
-        # A program that takes it all again is believed again.
+        dropped = 'hak_advice_bytes_total{advice="pageout",result="dropped"} 0\n'
+        assert dropped in self.fleet.ask("/metrics")
+        assert self.total("remote_released") > 128 * MIB
+        assert self.total("refaulted") == 0
+        # A program that takes it all again is believed again, and counts what it needed so soon.
         finish(program)
+        self.fleet.wait_for("it has counted that", lambda: self.total("refaulted") > 64 * MIB)
+        released = self.total("remote_released") + self.total("returned")
+        assert self.total("refaulted") <= released
+
+    def total(self, what):
+        """Of all programs of this name, those that have ended among them."""
+        family = f'hak_{what}_bytes_total{{group="fleet_freer"}} '
+        return int(re.search(re.escape(family) + r"(\d+)", self.fleet.ask("/metrics"))[1])
 
     def stopped(self):
         """1 s until it counts as idle, 2 s to the tick at most: 2 s after that it has gone."""

@@ -119,6 +119,57 @@ static void use_with_agents(void)
 	await_threads(getenv("WATCHED") != NULL ? 3 : 2);
 }
 
+#define SMALL_BYTES 1000
+#define SMALL_BLOCKS (24 * MIB / SMALL_BYTES)
+
+static char *small_blocks[SMALL_BLOCKS];
+
+/* A quarter of the heap, in holes of three pages: less than is ever looked for while a program is
+ * at work (govern/sweep.c). */
+static bool is_in_hole(size_t i)
+{
+	return i % 64 < 16;
+}
+
+static void fill_holes(void)
+{
+	for (size_t i = 0; i < SMALL_BLOCKS; i++) {
+		if (small_blocks[i] == NULL)
+			small_blocks[i] = malloc(SMALL_BYTES);
+		must(small_blocks[i] != NULL, "no memory");
+		memset(small_blocks[i], 1, SMALL_BYTES);
+	}
+}
+
+static void make_holes(void)
+{
+	for (size_t i = 0; i < SMALL_BLOCKS; i++) {
+		if (!is_in_hole(i))
+			continue;
+		free(small_blocks[i]);
+		small_blocks[i] = NULL;
+	}
+}
+
+/* All that is free goes when the program stands still; but for one that has needed it again at
+ * once, and then stands still for no longer than that. */
+static void sweeps_all(void)
+{
+	size_t full;
+
+	fill_holes();
+	await_threads(2);
+	full = resident_bytes();
+	make_holes();
+	for (int i = 0; resident_bytes() + 4 * MIB > full; i++, nap())
+		must(i < SECONDS_MAX * 50, "nothing is given back while it stands still");
+	fill_holes();
+	full = resident_bytes();
+	make_holes();
+	for (int i = 0; i < 5 * 50; i++, nap())
+		must(resident_bytes() + 2 * MIB > full, "it was needed again, and went");
+}
+
 static void gives_back(void)
 {
 	use_with_agent();
@@ -392,6 +443,7 @@ int main(int count, char **arguments)
 		void (*run)(void);
 	} cases[] = {
 		{"gives_back", gives_back},
+		{"sweeps_all", sweeps_all},
 		{"is_quiet", is_quiet},
 		{"forks", forks},
 		{"becomes_a_daemon", becomes_a_daemon},

@@ -81,6 +81,11 @@ void hak_shared_write_superslab(unsigned char *page, uint32_t superslab,
 	MODEL_CHECK(false);
 }
 
+uint64_t hak_shared_reclaimed_ns(void)
+{
+	return 0;
+}
+
 void hak_shared_write_slab(const struct hak_slab *slab)
 {
 	(void)slab;

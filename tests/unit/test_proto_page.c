@@ -46,7 +46,7 @@ static void mailboxes_go_round(void **state)
 	assert_int_equal(proto_word(bytes, HAK_MAILBOX_DAEMON_SEEN / 8), mailbox.daemon_seen);
 	assert_int_equal(proto_word(bytes, HAK_MAILBOX_EPOCH / 8), mailbox.epoch);
 	assert_int_equal(proto_word(bytes, 5), mailbox.trim_request);
-	assert_int_equal(proto_word(bytes, 11), mailbox.reserved);
+	assert_int_equal(proto_word(bytes, 11), mailbox.reclaimed_ns);
 	hak_mailbox_decode(bytes, &back);
 	assert_memory_equal(&back, &mailbox, sizeof mailbox);
 }

@@ -238,7 +238,7 @@ static void the_mailbox_is_where_it_says(void **state)
 		FIELD(hak_mailbox, decay_ns),
 		FIELD(hak_mailbox, magazine_bytes_max),
 		FIELD(hak_mailbox, flags),
-		FIELD(hak_mailbox, reserved),
+		FIELD(hak_mailbox, reclaimed_ns),
 	};
 
 	(void)state;

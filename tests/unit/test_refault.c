@@ -1,13 +1,18 @@
-/* Goal: bytes that are taken again soon after they were marked or given back are counted, those
- * that are taken late are not, nor is a heap that only grows; and what threads take is counted.
+/* Goal: bytes that are taken again soon after they have gone back are counted, those that are taken
+ * late are not, nor those that were only marked, nor is a heap that only grows; and what threads
+ * take is counted.
  * Method: blocks of two sizes and runs, taken and freed and trimmed; a time that is past, by the
- * stamp of it. */
+ * stamp of it; a page with a daemon's word in it. */
 #include "unit.h"
 
+#include "base/os.h"
 #include "govern/purge.h"
 #include "heap/advice.h"
 #include "heap/pool.h"
+#include "heap/shared.h"
 #include "heap/thread.h"
+#include "proto/mailbox.h"
+#include "proto/page.h"
 
 #include <hak/hak.h>
 #include <string.h>
@@ -111,13 +116,42 @@ static int64_t counted(uint8_t stamp, unsigned lazy_count, uint64_t zero_units)
 static void ten_seconds_are_soon(void **state)
 {
 	(void)state;
-	assert_int_equal(counted(stamp_before(0), 3, 0), 3 << 14);
-	assert_int_equal(counted(stamp_before(0), 1, 6), 3 << 14);
-	assert_int_equal(counted(stamp_before(4), 1, 0), 1 << 14);
+	assert_int_equal(counted(stamp_before(0), 3, 6), 2 << 14);
+	assert_int_equal(counted(stamp_before(4), 0, 1), 1 << 14);
 	assert_int_equal(counted(stamp_before(7), 3, 6), 0);
 	assert_int_equal(counted(stamp_before(200), 3, 6), 0);
 	/* Never. */
 	assert_int_equal(counted(0, 3, 6), 0);
+}
+
+/* Of this page nothing but one word of the mailbox is looked at. */
+static _Alignas(uint64_t) unsigned char page[HAK_PAGE_MAILBOX + HAK_MAILBOX_BYTES];
+
+static void say_reclaimed_at(uint64_t now_ns)
+{
+	memcpy(page + HAK_PAGE_MAILBOX + HAK_MAILBOX_RECLAIMED, &now_ns, sizeof now_ns);
+}
+
+static void marks_count_where_a_daemon_has_taken_them(void **state)
+{
+	static struct hak_shared shared = {.page = page};
+	uint64_t now_ns = hak_os_now_ns();
+
+	(void)state;
+	atomic_store(&hak_shared, &shared);
+	assert_int_equal(counted(stamp_before(0), 3, 0), 0);
+	say_reclaimed_at(now_ns);
+	assert_int_equal(counted(stamp_before(0), 3, 0), 3 << 14);
+	assert_int_equal(counted(stamp_before(1), 3, 6), 5 << 14);
+	assert_int_equal(counted(0, 3, 6), 3 << 14);
+	say_reclaimed_at(now_ns - 9000000000);
+	assert_int_equal(counted(stamp_before(100), 3, 6), 3 << 14);
+	/* Taken long ago; in a time that is not ours. */
+	say_reclaimed_at(now_ns - 11000000000);
+	assert_int_equal(counted(stamp_before(0), 3, 0), 0);
+	say_reclaimed_at(now_ns + 9000000000);
+	assert_int_equal(counted(stamp_before(0), 3, 0), 0);
+	atomic_store(&hak_shared, NULL);
 }
 
 int main(void)
@@ -127,6 +161,7 @@ int main(void)
 		cmocka_unit_test(runs_that_come_back_at_once),
 		cmocka_unit_test(pages_in_slabs_that_come_back_at_once),
 		cmocka_unit_test(ten_seconds_are_soon),
+		cmocka_unit_test(marks_count_where_a_daemon_has_taken_them),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
