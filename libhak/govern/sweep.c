@@ -45,7 +45,7 @@ static struct {
 	_Atomic bool is_wanted;
 	_Atomic uint64_t released_bytes; /* by the last */
 	_Atomic int64_t refaulted_bytes; /* what the tallies said at its end */
-	/* The agent's own. */
+	_Atomic(void *) agent;		 /* by its thread pointer; what follows is its own */
 	uint64_t patience_ns;
 	bool is_judged;
 } all;
@@ -89,9 +89,14 @@ static int64_t refaulted_bytes(void)
 	return sums.refaulted_bytes;
 }
 
+/* Nobody else sweeps all: who comes in the midst of it is at work again. */
+static bool is_agent(void)
+{
+	return atomic_load_explicit(&all.agent, memory_order_relaxed) == __builtin_thread_pointer();
+}
+
 static void begin_all(void)
 {
-	atomic_store_explicit(&all.is_wanted, false, memory_order_relaxed);
 	sweep.trim = (struct hak_purge_trim){.level = HAK_PURGE_ALL, .target_bytes = SIZE_MAX};
 	sweep.is_sweeping = true;
 }
@@ -101,6 +106,7 @@ static void end_all(void)
 	atomic_store_explicit(&all.released_bytes, sweep.trim.released_bytes, memory_order_relaxed);
 	atomic_store_explicit(&all.refaulted_bytes, refaulted_bytes(), memory_order_relaxed);
 	sweep.idle_low = sweep.idle_last = 0;
+	sweep.is_sweeping = false;
 }
 
 /* Much of what went was needed again. */
@@ -132,6 +138,7 @@ bool hak_sweep_all(uint64_t still_ns, bool stirred_soon)
 	if (still_ns < hak_policy_decay_ns() || still_ns < all.patience_ns)
 		return false;
 	all.is_judged = false;
+	atomic_store_explicit(&all.agent, __builtin_thread_pointer(), memory_order_relaxed);
 	atomic_store_explicit(&all.is_wanted, true, memory_order_relaxed);
 	return true;
 }
@@ -159,13 +166,16 @@ static void look(uint64_t now_ns, uint64_t decay_ns)
 
 static void step(uint64_t now_ns, uint64_t decay_ns)
 {
-	if (hak_purge_trim(&sweep.trim))
+	bool is_all = sweep.trim.level == HAK_PURGE_ALL;
+	bool more = (!is_all || is_agent()) && hak_purge_trim(&sweep.trim);
+
+	if (more)
 		return;
-	sweep.is_sweeping = false;
-	if (sweep.trim.level == HAK_PURGE_ALL) {
+	if (is_all) {
 		end_all();
 		return;
 	}
+	sweep.is_sweeping = false;
 	if (sweep.trim.released_bytes >= sweep.trim.target_bytes / 4)
 		sweep.pause_ns = 0;
 	else
@@ -215,7 +225,7 @@ void hak_sweep_if_due(uint64_t now_ns)
 	if (decay_ns < HAK_PURGE_INTERVAL_NS)
 		decay_ns = HAK_PURGE_INTERVAL_NS;
 
-	if (all_is_wanted())
+	if (atomic_exchange_explicit(&all.is_wanted, false, memory_order_relaxed) && is_agent())
 		begin_all();
 	if (sweep.is_sweeping)
 		step(now_ns, decay_ns);
