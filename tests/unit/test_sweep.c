@@ -1,5 +1,6 @@
 /* Goal: what live blocks have left idle for a decay goes back to the system, though the program
  * goes on with no more than its magazines hold; what it needs again within the decay stays.
+ * All goes where an agent sees the program stand still.
  * Method: 96 MiB of blocks of mixed sizes, of which all but every sixteenth are freed; then pairs
  * of malloc and free in a few classes, which never miss. Resident memory from /proc, the blocks'
  * contents, and what was given back by libhak's own count.
@@ -9,9 +10,11 @@
 
 #include "base/os.h"
 #include "govern/purge.h"
+#include "govern/sweep.h"
 #include "heap/thread.h"
 
 #include <hak/hak.h>
+#include <pthread.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -108,11 +111,42 @@ static void a_heap_that_breathes_keeps_its_memory(void **state)
 	check_and_give_rest();
 }
 
+static void *ask_as_agent(void *arg)
+{
+	assert_true(hak_sweep_all(UINT64_MAX, false));
+	return arg;
+}
+
+/* What an agent asks for it does itself; who comes to a slow path before is at work. */
+static void all_goes_by_the_agent_alone(void **state)
+{
+	pthread_t agent;
+	uint64_t before;
+
+	(void)state;
+	take(true);
+	give_most();
+	before = hak_purge_returned_bytes();
+	assert_int_equal(pthread_create(&agent, NULL, ask_as_agent, NULL), 0);
+	assert_int_equal(pthread_join(agent, NULL), 0);
+	assert_true(hak_sweep_is_under_way());
+	hak_thread_look();
+	assert_false(hak_sweep_is_under_way());
+	assert_true(hak_purge_returned_bytes() - before < 8 * MIB);
+
+	assert_true(hak_sweep_all(UINT64_MAX, false));
+	while (hak_sweep_is_under_way())
+		hak_thread_look();
+	assert_true(hak_purge_returned_bytes() - before > 48 * MIB);
+	check_and_give_rest();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_idle_goes_back),
 		cmocka_unit_test(a_heap_that_breathes_keeps_its_memory),
+		cmocka_unit_test(all_goes_by_the_agent_alone),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
