@@ -48,7 +48,7 @@ static struct {
 	_Atomic(void *) agent;		 /* by its thread pointer; what follows is its own */
 	uint64_t patience_ns;
 	bool is_judged;
-} all;
+} whole;
 
 /* Memory that holds no block in use or cached: in slabs, and in units that no slab has. */
 static uint64_t idle_bytes(void)
@@ -92,7 +92,8 @@ static int64_t refaulted_bytes(void)
 /* Nobody else sweeps all: who comes in the midst of it is at work again. */
 static bool is_agent(void)
 {
-	return atomic_load_explicit(&all.agent, memory_order_relaxed) == __builtin_thread_pointer();
+	return atomic_load_explicit(&whole.agent, memory_order_relaxed) ==
+	       __builtin_thread_pointer();
 }
 
 static void begin_all(void)
@@ -103,8 +104,9 @@ static void begin_all(void)
 
 static void end_all(void)
 {
-	atomic_store_explicit(&all.released_bytes, sweep.trim.released_bytes, memory_order_relaxed);
-	atomic_store_explicit(&all.refaulted_bytes, refaulted_bytes(), memory_order_relaxed);
+	atomic_store_explicit(&whole.released_bytes, sweep.trim.released_bytes,
+			      memory_order_relaxed);
+	atomic_store_explicit(&whole.refaulted_bytes, refaulted_bytes(), memory_order_relaxed);
 	sweep.idle_low = sweep.idle_last = 0;
 	sweep.is_sweeping = false;
 }
@@ -112,9 +114,9 @@ static void end_all(void)
 /* Much of what went was needed again. */
 static bool was_wrong(void)
 {
-	uint64_t released = atomic_load_explicit(&all.released_bytes, memory_order_relaxed);
+	uint64_t released = atomic_load_explicit(&whole.released_bytes, memory_order_relaxed);
 	int64_t again = refaulted_bytes() -
-			atomic_load_explicit(&all.refaulted_bytes, memory_order_relaxed);
+			atomic_load_explicit(&whole.refaulted_bytes, memory_order_relaxed);
 
 	return again > MIB && (uint64_t)again > released / REFAULT_SHARE;
 }
@@ -123,23 +125,23 @@ static bool was_wrong(void)
 static void judge(bool stirred_soon)
 {
 	if (!stirred_soon || !was_wrong())
-		all.patience_ns = 0;
-	else if (all.patience_ns == 0)
-		all.patience_ns = HAK_SWEEP_SOON_NS;
-	else if (all.patience_ns < PATIENCE_NS_MAX)
-		all.patience_ns *= 2;
-	all.is_judged = true;
+		whole.patience_ns = 0;
+	else if (whole.patience_ns == 0)
+		whole.patience_ns = HAK_SWEEP_SOON_NS;
+	else if (whole.patience_ns < PATIENCE_NS_MAX)
+		whole.patience_ns *= 2;
+	whole.is_judged = true;
 }
 
 bool hak_sweep_all(uint64_t still_ns, bool stirred_soon)
 {
-	if (!all.is_judged)
+	if (!whole.is_judged)
 		judge(stirred_soon);
-	if (still_ns < hak_policy_decay_ns() || still_ns < all.patience_ns)
+	if (still_ns < hak_policy_decay_ns() || still_ns < whole.patience_ns)
 		return false;
-	all.is_judged = false;
-	atomic_store_explicit(&all.agent, __builtin_thread_pointer(), memory_order_relaxed);
-	atomic_store_explicit(&all.is_wanted, true, memory_order_relaxed);
+	whole.is_judged = false;
+	atomic_store_explicit(&whole.agent, __builtin_thread_pointer(), memory_order_relaxed);
+	atomic_store_explicit(&whole.is_wanted, true, memory_order_relaxed);
 	return true;
 }
 
@@ -190,14 +192,14 @@ bool hak_sweep_is_pending(void)
 	return atomic_load_explicit(&state, memory_order_relaxed) != QUIET;
 }
 
-static bool all_is_wanted(void)
+static bool is_wanted(void)
 {
-	return atomic_load_explicit(&all.is_wanted, memory_order_relaxed);
+	return atomic_load_explicit(&whole.is_wanted, memory_order_relaxed);
 }
 
 bool hak_sweep_is_under_way(void)
 {
-	return all_is_wanted() || atomic_load_explicit(&state, memory_order_relaxed) == SWEEPING;
+	return is_wanted() || atomic_load_explicit(&state, memory_order_relaxed) == SWEEPING;
 }
 
 static bool is_due(uint64_t now_ns)
@@ -225,7 +227,7 @@ void hak_sweep_if_due(uint64_t now_ns)
 	if (decay_ns < HAK_PURGE_INTERVAL_NS)
 		decay_ns = HAK_PURGE_INTERVAL_NS;
 
-	if (atomic_exchange_explicit(&all.is_wanted, false, memory_order_relaxed) && is_agent())
+	if (atomic_exchange_explicit(&whole.is_wanted, false, memory_order_relaxed) && is_agent())
 		begin_all();
 	if (sweep.is_sweeping)
 		step(now_ns, decay_ns);
