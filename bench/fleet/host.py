@@ -47,8 +47,10 @@ class Configuration:
     policy: str = ""  # hakd.conf, where it is not the default
 
 
-AGENT = Configuration("libhak + hakd, agent=yes", BUILD / "libhak" / "libhak.so", has_daemon=True,
-                      policy="[policy all]\nagent = yes\n")
+# The policy by which libhak gives back the most.
+HAK_RELEASING = Configuration("libhak + hakd releasing", BUILD / "libhak" / "libhak.so",
+                              has_daemon=True,
+                              policy="[policy all]\nagent = yes\ndecay = 200ms\n")
 
 
 def configurations_of(more_peers, without="", more=()):
