@@ -1,6 +1,6 @@
 """Real programs that burst when they are told to: each takes some 60 to 200 MiB, works on it, lets
-go of it and stands still until its next turn. Not all is freed by that: perl keeps the arenas of its
-values, sqlite the pages of a table that was dropped.
+go of it and stands still until its next turn. Not all is freed by that: perl keeps the arenas of
+its values, sqlite the pages of a table that was dropped.
 
 A program is started once and bursts many times. `burst` returns when the program has said that it
 is done, or raises ProgramError. `pids` are all processes whose memory is the program's.
