@@ -61,6 +61,15 @@ static int write_words(const struct client *client, const void *bytes, size_t co
 	return (size_t)written == count ? 0 : -EIO;
 }
 
+/* One that is not under the sequence. */
+static int write_word(const struct client *client, off_t offset)
+{
+	uint8_t bytes[HAK_MAILBOX_BYTES];
+
+	hak_mailbox_encode(&client->mailbox, bytes);
+	return write_words(client, bytes + offset, 8, offset);
+}
+
 /* Odd sequence, words, even sequence: three calls, so that no reader sees them in another order. */
 static int write_mailbox(struct client *client)
 {
@@ -332,11 +341,8 @@ enum client_read client_refresh(struct client *client, uint64_t now_ns)
 
 int client_tick(struct client *client)
 {
-	uint8_t bytes[HAK_MAILBOX_BYTES];
-
 	client->mailbox.daemon_seen++;
-	hak_mailbox_encode(&client->mailbox, bytes);
-	return write_words(client, bytes + HAK_MAILBOX_DAEMON_SEEN, 8, HAK_MAILBOX_DAEMON_SEEN);
+	return write_word(client, HAK_MAILBOX_DAEMON_SEEN);
 }
 
 int client_trim(struct client *client, uint64_t target_bytes)
@@ -348,11 +354,8 @@ int client_trim(struct client *client, uint64_t target_bytes)
 
 int client_note_reclaim(struct client *client, uint64_t now_ns)
 {
-	uint8_t bytes[HAK_MAILBOX_BYTES];
-
 	client->mailbox.reclaimed_ns = now_ns;
-	hak_mailbox_encode(&client->mailbox, bytes);
-	return write_words(client, bytes + HAK_MAILBOX_RECLAIMED, 8, HAK_MAILBOX_RECLAIMED);
+	return write_word(client, HAK_MAILBOX_RECLAIMED);
 }
 
 int client_confirm_reclaim(struct client *client)
