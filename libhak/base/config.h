@@ -66,6 +66,10 @@
 /* The secure build: a unit without access at the end of each word, and one behind each run. */
 #define HAK_GUARD_UNITS ((size_t)HAK_SECURE)
 
+/* So many of either kind have no access, the first of them; each makes two mappings more, of which
+ * a process has 65,530 by default (vm.max_map_count) and needs some for itself. */
+#define HAK_GUARDS_MAX 8192
+
 /* The secure build: freed blocks that wait before they are handed out again, of each class. */
 #define HAK_QUARANTINE_SLOTS_MAX 256
 #define HAK_QUARANTINE_BYTES_MAX ((size_t)256 << 10)

@@ -41,6 +41,9 @@
 #define LOOKS (2 * LOOKS_A_DECAY)
 #define PAUSE_NS_MIN ((uint64_t)50000000)
 
+/* Of a larger machine the call fails, and the agent stays where it is. */
+#define PROCESSORS_MAX 4096
+
 #define SECOND_NS ((uint64_t)1000000000)
 #define RETRY_NS (60 * SECOND_NS)
 
@@ -207,6 +210,18 @@ static void rest(void)
 		sleep_long(&was_stirred, 0, HAK_AGENT_IDLE_NS);
 }
 
+/* Where the first thread may run, as any other that nobody has pinned: who had the first look may
+ * be a worker that has a processor for itself. */
+static void unpin(void)
+{
+	uint64_t processors[PROCESSORS_MAX / 64];
+	long bytes = syscall(SYS_sched_getaffinity, syscall(SYS_getpid), sizeof processors,
+			     processors);
+
+	if (bytes > 0)
+		(void)syscall(SYS_sched_setaffinity, 0, bytes, processors);
+}
+
 static void *run(void *context)
 {
 	static const struct sched_param plain = {.sched_priority = 0};
@@ -217,6 +232,7 @@ static void *run(void *context)
 	/* Not by prctl(3), which is ours and listens. */
 	(void)syscall(SYS_prctl, PR_SET_NAME, "hak-agent", 0, 0, 0);
 	(void)syscall(SYS_sched_setscheduler, 0, SCHED_OTHER, &plain);
+	unpin();
 	if (hak_watch_is_asked_for() && create(hak_watch_run) == 0)
 		ours++;
 	do {

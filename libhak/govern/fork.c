@@ -3,6 +3,7 @@
 #include "govern/attach.h"
 #include "govern/limit.h"
 #include "govern/watch.h"
+#include "heap/advice.h"
 #include "heap/thread.h"
 
 #include <pthread.h>
@@ -32,6 +33,7 @@ static void hold_streams(void)
 static void prepare(void)
 {
 	hold_streams();
+	hak_advice_note_fork();
 	hak_thread_fork_prepare();
 }
 

@@ -221,6 +221,10 @@ void hak_sweep_if_due(uint64_t now_ns)
 	if (!is_due(now_ns) || atomic_exchange_explicit(&is_busy, true, memory_order_acquire))
 		return;
 	uint64_t decay_ns = hak_policy_decay_ns();
+
+	/* Another thread has read the clock later and was here before: no time has passed. */
+	if (now_ns < sweep.looked_ns)
+		now_ns = sweep.looked_ns;
 	uint64_t next_ns = now_ns;
 
 	/* Even where all that is empty goes at once. */

@@ -31,13 +31,19 @@
 static _Atomic bool is_busy;
 
 static _Atomic uint64_t published_ns;
-static _Atomic int64_t moved_bytes_max;
+static _Atomic int32_t moved_kib_max;
 static _Atomic uint64_t epoch_read; /* the mailbox's, the last time that it was read */
 static _Atomic bool is_trimming;
 
-/* What this thread had moved when it last published. */
-#define KIB ((int64_t)1024)
-static __thread int32_t told_kib;
+/* What this thread had moved when it last published, modulo 4 TiB, as what is of 8 bytes would take
+ * too much of the threads' storage. */
+#define KIB_SHIFT 10
+static __thread uint32_t told_kib;
+
+static uint32_t moved_kib(void)
+{
+	return (uint32_t)(hak_tally_moved() >> KIB_SHIFT);
+}
 
 static struct hak_telemetry telemetry;
 static uint8_t bytes[HAK_TELEMETRY_BYTES];
@@ -98,8 +104,8 @@ static void collect(uint64_t now_ns)
 		most = tally_count * MOVED_BYTES_PER_TALLY;
 	if (most < MOVED_BYTES_MIN)
 		most = MOVED_BYTES_MIN;
-	atomic_store_explicit(&moved_bytes_max, most, memory_order_relaxed);
-	told_kib = (int32_t)(hak_tally_moved() / KIB);
+	atomic_store_explicit(&moved_kib_max, (int32_t)(most >> KIB_SHIFT), memory_order_relaxed);
+	told_kib = moved_kib();
 }
 
 static void publish(unsigned char *page)
@@ -235,14 +241,23 @@ bool hak_telemetry_is_trimming(void)
 	       atomic_load_explicit(&is_trimming, memory_order_relaxed);
 }
 
+/* Not what is being written: a daemon that was killed in the midst would else call for each slow
+ * path, and none can read it. */
+static bool has_mail(unsigned char *page)
+{
+	_Atomic uint64_t *sequence = hak_shared_word(page, HAK_PAGE_MAILBOX + HAK_MAILBOX_SEQUENCE);
+
+	return epoch_of(page) != atomic_load_explicit(&epoch_read, memory_order_relaxed) &&
+	       (atomic_load_explicit(sequence, memory_order_relaxed) & 1) == 0;
+}
+
 bool hak_telemetry_has_news(unsigned char *page)
 {
-	int64_t moved = hak_tally_moved() - told_kib * KIB;
-	int64_t most = atomic_load_explicit(&moved_bytes_max, memory_order_relaxed);
+	int32_t moved = (int32_t)(moved_kib() - told_kib);
+	int32_t most = atomic_load_explicit(&moved_kib_max, memory_order_relaxed);
 
 	return moved > most || moved < -most ||
-	       atomic_load_explicit(&is_trimming, memory_order_relaxed) ||
-	       epoch_of(page) != atomic_load_explicit(&epoch_read, memory_order_relaxed);
+	       atomic_load_explicit(&is_trimming, memory_order_relaxed) || has_mail(page);
 }
 
 static bool is_due(unsigned char *page, uint64_t now_ns)

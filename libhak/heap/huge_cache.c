@@ -256,6 +256,24 @@ static struct hak_mapping *cache_take(size_t bytes)
 	return mapping;
 }
 
+/* One that was made for such an alignment, or lies so by chance: none is cut or grown for it. */
+static struct hak_mapping *cache_take_aligned(size_t bytes, size_t alignment)
+{
+	struct hak_mapping *mapping = NULL;
+
+	if (atomic_load_explicit(&cache.bytes, memory_order_relaxed) == 0)
+		return NULL;
+	hak_lock_take(&cache.lock);
+	for (unsigned i = cache.count; i-- > 0 && mapping == NULL;)
+		if (fits(cache.mappings[i], bytes) &&
+		    (uintptr_t)cache.mappings[i]->start % alignment == 0)
+			mapping = cache_remove_locked(i);
+	hak_lock_give(&cache.lock);
+	if (mapping != NULL)
+		dump_again(mapping);
+	return mapping;
+}
+
 /* With the last reserve, if need be. NULL: no memory. */
 static struct hak_mapping *take_fresh(size_t bytes, size_t alignment)
 {
@@ -270,10 +288,10 @@ static struct hak_mapping *take_fresh(size_t bytes, size_t alignment)
 
 struct hak_mapping *hak_huge_cache_take(size_t bytes, size_t alignment, bool *zeroed)
 {
-	struct hak_mapping *mapping = NULL;
+	struct hak_mapping *mapping = alignment <= hak_os_page_bytes()
+					      ? cache_take(bytes)
+					      : cache_take_aligned(bytes, alignment);
 
-	if (alignment <= hak_os_page_bytes())
-		mapping = cache_take(bytes);
 	*zeroed = mapping == NULL;
 	return mapping != NULL ? mapping : take_fresh(bytes, alignment);
 }

@@ -176,6 +176,8 @@ static void guard_word(uint32_t index, unsigned word)
 {
 	uint32_t end = index * (uint32_t)HAK_SUPERSLAB_UNITS + (word + 1) * HAK_WORD_BITS;
 
+	if (end > HAK_GUARDS_MAX * HAK_WORD_BITS)
+		return;
 	hak_os_guard(hak_region_address(end - (uint32_t)HAK_GUARD_UNITS),
 		     HAK_GUARD_UNITS * HAK_UNIT_BYTES);
 }

@@ -9,10 +9,29 @@
 #include "heap/region.h"
 #include "heap/tally.h"
 
+/* The secure build's. */
+static _Atomic unsigned run_count;
+
 /* The secure build's last unit of a run, which has no access. */
 static void *guard_of(uint32_t unit, unsigned unit_count)
 {
 	return hak_region_address(unit + unit_count - (unsigned)HAK_GUARD_UNITS);
+}
+
+/* Those that came while there were few. So there are never more guards than that. */
+static void guard(uint32_t unit, unsigned unit_count)
+{
+	if (atomic_fetch_add_explicit(&run_count, 1, memory_order_relaxed) < HAK_GUARDS_MAX)
+		hak_os_guard(guard_of(unit, unit_count), HAK_UNIT_BYTES);
+}
+
+/* Where there was none it does nothing. False: it cannot be opened. */
+static bool unguard(uint32_t unit, unsigned unit_count)
+{
+	bool opened = hak_os_unguard(guard_of(unit, unit_count), HAK_UNIT_BYTES);
+
+	atomic_fetch_sub_explicit(&run_count, 1, memory_order_relaxed);
+	return opened;
 }
 
 /* What the program may use of a run of so many units. */
@@ -47,7 +66,7 @@ void *hak_run_take(size_t size, size_t alignment, bool *zeroed)
 	hak_tally_add_run_units(unit_count);
 	hak_budget_release(held);
 	if (HAK_GUARD_UNITS != 0)
-		hak_os_guard(guard_of(unit, unit_count), HAK_UNIT_BYTES);
+		guard(unit, unit_count);
 	return hak_region_address(unit);
 }
 
@@ -94,7 +113,7 @@ void hak_run_give(void *block)
 	hak_region_mark(unit, unit_count, HAK_CLASS_NONE, HAK_CLASS_NONE);
 	/* A guard that cannot be opened, since the process may have no more that it can write to,
 	 * is never used again. */
-	if (HAK_GUARD_UNITS != 0 && !hak_os_unguard(guard_of(unit, unit_count), HAK_UNIT_BYTES))
+	if (HAK_GUARD_UNITS != 0 && !unguard(unit, unit_count))
 		unit_count -= (unsigned)HAK_GUARD_UNITS;
 	hak_pool_give(unit, unit_count, (struct hak_advice_units){0});
 }

@@ -6,7 +6,7 @@ static struct hak_tally shared;
 
 static __thread struct hak_tally *own;
 static __thread int64_t moved_bytes; /* in the region */
-static __thread int32_t huge_kib;
+static __thread uint32_t huge_kib;   /* may go around: who asks compares modulo 4 TiB at most */
 
 void hak_tally_use(struct hak_tally *tally)
 {
@@ -79,12 +79,12 @@ void hak_tally_add_refaulted(int64_t bytes)
 
 void hak_tally_add_huge(int64_t bytes)
 {
-	huge_kib += (int32_t)(bytes / 1024);
+	huge_kib += (uint32_t)(bytes / 1024);
 }
 
 int64_t hak_tally_moved(void)
 {
-	return moved_bytes + (int64_t)huge_kib * 1024;
+	return moved_bytes + (int64_t)(int32_t)huge_kib * 1024;
 }
 
 int64_t hak_tally_moved_in_region(void)

@@ -408,7 +408,6 @@ bool hak_thread_is_of_another(void)
  * whether this thread holds it, and the count how often it is to be given back first. */
 void hak_thread_fork_prepare(void)
 {
-	hak_advice_note_fork();
 	if (holds_gate())
 		self.nested_fork_count++;
 	else if (!is_inside())

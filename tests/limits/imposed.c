@@ -172,6 +172,29 @@ static void mappings(void)
 
 static _Atomic int begun_count, is_filtered, done_count;
 
+/* More blocks than guards may have mappings; half of them again, as places are used anew. */
+static void guards(void)
+{
+	enum { COUNT = 40000, BYTES = 34000 };
+	static char *blocks[COUNT];
+	char *place;
+
+	for (size_t i = 0; i < COUNT; i++)
+		EXPECT((blocks[i] = malloc(BYTES)) != NULL);
+	for (size_t i = 0; i < COUNT; i += 2)
+		free(blocks[i]);
+	for (size_t i = 0; i < COUNT; i += 2)
+		EXPECT((blocks[i] = malloc(BYTES)) != NULL);
+	/* The program has half of all mappings to itself. */
+	place = mmap(NULL, (size_t)30000 * 2 * 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	EXPECT(place != MAP_FAILED);
+	for (size_t i = 0; i < 15000; i++)
+		EXPECT(mprotect(place + i * 2 * 4096, 4096, PROT_READ) == 0);
+	for (size_t i = 0; i < COUNT; i++)
+		free(blocks[i]);
+	live();
+}
+
 static void wait_for(_Atomic int *word, int value)
 {
 	for (int now; (now = atomic_load(word)) < value;)
@@ -372,6 +395,7 @@ int main(int count, char **arguments)
 		{"end_of_runs", end_of_runs},
 		{"small", small},
 		{"mappings", mappings},
+		{"guards", guards},
 		{"sandbox", sandbox},
 		{"descriptors", descriptors},
 		{"locked", locked},

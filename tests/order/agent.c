@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -196,6 +197,39 @@ static pid_t agent_id(void)
 	close(fd);
 	must(found != 0, "no second thread");
 	return found;
+}
+
+static void *use_pinned(void *context)
+{
+	cpu_set_t all, one;
+	size_t cpu = 0;
+
+	must(sched_getaffinity(0, sizeof all, &all) == 0, "where it may run");
+	while (!CPU_ISSET(cpu, &all))
+		cpu++;
+	CPU_ZERO(&one);
+	CPU_SET(cpu, &one);
+	must(sched_setaffinity(0, sizeof one, &one) == 0, "it is pinned");
+	use_and_free();
+	return context;
+}
+
+/* It is started by a worker that has a processor for itself, and does not stay there. */
+static void is_not_pinned(void)
+{
+	cpu_set_t ours, its;
+	pthread_t worker;
+
+	must(pthread_create(&worker, NULL, use_pinned, NULL) == 0, "a thread");
+	pthread_join(worker, NULL);
+	await_threads(2);
+	must(sched_getaffinity(0, sizeof ours, &ours) == 0, "where we may run");
+	for (int i = 0; i < SECONDS_MAX * 50; i++, nap()) {
+		must(sched_getaffinity(agent_id(), sizeof its, &its) == 0, "where it may run");
+		if (CPU_EQUAL(&ours, &its))
+			return;
+	}
+	fail("it is pinned with the thread that started it");
 }
 
 static void read_status_of_agent(char *text, size_t text_bytes)
@@ -445,6 +479,7 @@ int main(int count, char **arguments)
 		{"gives_back", gives_back},
 		{"sweeps_all", sweeps_all},
 		{"is_quiet", is_quiet},
+		{"is_not_pinned", is_not_pinned},
 		{"forks", forks},
 		{"becomes_a_daemon", becomes_a_daemon},
 		{"is_borrowed", is_borrowed},

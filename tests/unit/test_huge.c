@@ -151,6 +151,30 @@ static void alignments_are_kept(void **state)
 	hak_huge_cache_purge(UINT64_MAX);
 }
 
+/* Of its own kind, and whatever needs less. */
+static void an_aligned_mapping_serves_again(void **state)
+{
+	bool zeroed;
+	char *first = hak_huge_take(8 * MIB, 4 * MIB, &zeroed), *other;
+
+	(void)state;
+	first[0] = 1;
+	assert_true(hak_huge_give(first));
+	assert_ptr_equal(hak_huge_take(8 * MIB, 2 * MIB, &zeroed), first);
+	assert_false(zeroed);
+	assert_true(hak_huge_give(first));
+	/* One that is much longer is not cut for it. */
+	other = hak_huge_take(3 * MIB, 2 * MIB, &zeroed);
+	assert_ptr_not_equal(other, first);
+	assert_true(zeroed);
+	assert_int_equal(counted().cached_bytes, 8 * MIB);
+	assert_true(hak_huge_give(other));
+	assert_ptr_equal(hak_huge_take(8 * MIB, 1, &zeroed), first);
+	assert_true(hak_huge_give(first));
+	assert_true(hak_huge_is_valid());
+	hak_huge_cache_purge(UINT64_MAX);
+}
+
 static void resized_blocks_keep_their_bytes(void **state)
 {
 	bool zeroed;
@@ -354,6 +378,7 @@ int main(void)
 		cmocka_unit_test(freed_mappings_serve_again),
 		cmocka_unit_test(a_mapping_too_long_to_keep_goes_back),
 		cmocka_unit_test(alignments_are_kept),
+		cmocka_unit_test(an_aligned_mapping_serves_again),
 		cmocka_unit_test(resized_blocks_keep_their_bytes),
 		cmocka_unit_test(short_mappings_are_gathered),
 		cmocka_unit_test(no_page_has_two_owners),
