@@ -14,15 +14,24 @@ void hak_hello_encode(const struct hak_hello *hello, uint8_t bytes[HAK_HELLO_BYT
 	hak_wire_put(&wire, hello->region_base, 8);
 	hak_wire_put(&wire, hello->library_version, 8);
 	hak_wire_put(&wire, hello->reserved, 8);
+	memcpy(hak_wire_skip(&wire, HAK_HELLO_EXE_BYTES), hello->exe, HAK_HELLO_EXE_BYTES);
+}
+
+/* One that fills its field has no end: its last byte is given up. */
+static void get_exe(const uint8_t *bytes, size_t count, char exe[HAK_HELLO_EXE_BYTES])
+{
+	memset(exe, 0, HAK_HELLO_EXE_BYTES);
+	if (count >= HAK_HELLO_BYTES)
+		memcpy(exe, bytes + HAK_HELLO_BYTES_MIN, HAK_HELLO_EXE_BYTES - 1);
 }
 
 enum hak_hello_error hak_hello_decode(const uint8_t *bytes, size_t count, struct hak_hello *hello)
 {
-	uint8_t copy[HAK_HELLO_BYTES];
+	uint8_t copy[HAK_HELLO_BYTES_MIN];
 	struct hak_wire wire = hak_wire_of(copy, sizeof copy);
 	struct hak_hello read;
 
-	if (count < HAK_HELLO_BYTES)
+	if (count < HAK_HELLO_BYTES_MIN)
 		return HAK_HELLO_SHORT;
 	memcpy(copy, bytes, sizeof copy);
 	if (hak_wire_get(&wire, 8) != HAK_HELLO_MAGIC)
@@ -42,6 +51,7 @@ enum hak_hello_error hak_hello_decode(const uint8_t *bytes, size_t count, struct
 	    read.region_base >
 		    HAK_PAGE_ADDRESS_END - read.superslab_count * HAK_PAGE_SUPERSLAB_BYTES)
 		return HAK_HELLO_RANGE;
+	get_exe(bytes, count, read.exe);
 	*hello = read;
 	return HAK_HELLO_OK;
 }

@@ -4,7 +4,7 @@
  * (SCM_RIGHTS). Who sends it the daemon learns from the socket, never from the message.
  *
  * Version rule: fields are added at the end and never change their meaning. A reader takes what it
- * knows and ignores the rest; a message shorter than HAK_HELLO_BYTES is refused. Something that
+ * knows and ignores the rest; a message shorter than HAK_HELLO_BYTES_MIN is refused. Something that
  * cannot be added so raises `version`, and a reader takes those that are one apart (README.md).
  *
  * Pure; no allocation. Little-endian, offsets in README.md.
@@ -18,7 +18,9 @@
 
 #define HAK_HELLO_MAGIC 0x4f4c4c45486b6168u /* "hakHELLO" as bytes */
 #define HAK_HELLO_VERSION 1
-#define HAK_HELLO_BYTES 40
+#define HAK_HELLO_BYTES_MIN 40 /* up to what was there at first */
+#define HAK_HELLO_EXE_BYTES 256
+#define HAK_HELLO_BYTES (HAK_HELLO_BYTES_MIN + HAK_HELLO_EXE_BYTES)
 #define HAK_HELLO_BYTES_MAX 512 /* what a reader must be ready to take */
 
 struct hak_hello {
@@ -28,6 +30,9 @@ struct hak_hello {
 	uint64_t region_base;	  /* address of SuperSlab 0 in the client */
 	uint64_t library_version; /* major << 32 | minor << 16 | patch */
 	uint64_t reserved;	  /* 0 */
+	/* What the client finds at /proc/self/exe, for a daemon that may not look there: cut off
+	 * where it is longer, "" where it is not known. */
+	char exe[HAK_HELLO_EXE_BYTES];
 };
 
 /* Writes HAK_HELLO_BYTES. */

@@ -112,7 +112,7 @@ static void read_cgroup(pid_t pid, struct process_identity *identity)
 	}
 }
 
-static void read_exe(pid_t pid, char *exe, size_t size)
+static void read_exe(pid_t pid, const char *said, char *exe, size_t size)
 {
 	static const char deleted[] = " (deleted)";
 	char path[64], target[4096];
@@ -121,7 +121,7 @@ static void read_exe(pid_t pid, char *exe, size_t size)
 	snprintf(path, sizeof path, "/proc/%d/exe", pid);
 	count = readlink(path, target, sizeof target);
 	if (count < 0)
-		count = 0;
+		count = snprintf(target, sizeof target, "%s", said);
 	/* So that an upgrade of its package does not move a program to another group. */
 	if (ends_in(target, (size_t)count, deleted))
 		count -= (ssize_t)strlen(deleted);
@@ -138,7 +138,7 @@ void process_read_comm(pid_t pid, char comm[PROCESS_COMM_BYTES])
 	text_clean(comm, PROCESS_COMM_BYTES, text, count > 0 ? (size_t)count : 0);
 }
 
-bool process_identify(pid_t pid, struct process_identity *identity)
+bool process_identify(pid_t pid, const char *said_exe, struct process_identity *identity)
 {
 	const char *program;
 
@@ -146,7 +146,7 @@ bool process_identify(pid_t pid, struct process_identity *identity)
 	if (process_start_ticks(pid, &identity->start_ticks) != 0)
 		return false;
 	process_read_comm(pid, identity->comm);
-	read_exe(pid, identity->exe, sizeof identity->exe);
+	read_exe(pid, said_exe, identity->exe, sizeof identity->exe);
 	read_cgroup(pid, identity);
 
 	program = strrchr(identity->exe, '/');

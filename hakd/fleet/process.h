@@ -2,7 +2,8 @@
  *
  * The names in it (comm, exe) are the process's own choice: they are shown and never trusted, and
  * are made safe to show here (text_clean). What cannot be read, because the process is another
- * user's or has ended, is left empty. Nothing here waits or allocates.
+ * user's or has ended, is left empty, or is what the process has said of itself. Nothing here waits
+ * or allocates.
  */
 #ifndef HAKD_FLEET_PROCESS_H
 #define HAKD_FLEET_PROCESS_H
@@ -16,7 +17,7 @@
 struct process_identity {
 	uint64_t start_ticks; /* since boot; with the pid it names the process for good */
 	char comm[PROCESS_COMM_BYTES];
-	char exe[256];
+	char exe[256];	  /* what it says itself where hakd may not look */
 	char cgroup[256]; /* the path of its control group, as far as it is printable */
 	char unit[128];	  /* its systemd unit: the innermost .service, .scope or .slice */
 	char group[128];  /* the unit where that is a service, else the program's name, where
@@ -38,8 +39,9 @@ int process_open(pid_t pid, uint64_t start_ticks);
 /* The name it has now, cleaned; "" where there is none. */
 void process_read_comm(pid_t pid, char comm[PROCESS_COMM_BYTES]);
 
-/* False: there is no such process. */
-bool process_identify(pid_t pid, struct process_identity *identity);
+/* `said_exe` is what the process says of /proc/PID/exe, "" for nothing. False: there is no such
+ * process. */
+bool process_identify(pid_t pid, const char *said_exe, struct process_identity *identity);
 
 void process_read_memory(pid_t pid, struct process_memory *memory);
 

@@ -306,7 +306,8 @@ enum registration table_register(struct table *table, const struct client_papers
 	/* The order matters: while the process had not ended after /proc was read, the pid was its
 	 * own. One that has ended is a client no more, and did nothing wrong. */
 	*why = "";
-	if (!process_identify(papers->pid, &identity) || has_ended(papers->pidfd))
+	if (!process_identify(papers->pid, papers->hello.exe, &identity) ||
+	    has_ended(papers->pidfd))
 		registration = REGISTRATION_ACCEPTED;
 	else
 		registration = admit(table, papers, &identity, now_ns, &client, why);

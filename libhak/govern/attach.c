@@ -246,6 +246,15 @@ unsigned char *hak_attach_begin(uint64_t now_ns)
 	return page;
 }
 
+/* A daemon of another user may not look at it. "" where there is no /proc. */
+static void read_exe(char exe[HAK_HELLO_EXE_BYTES])
+{
+	long count = syscall(SYS_readlinkat, AT_FDCWD, "/proc/self/exe", exe,
+			     HAK_HELLO_EXE_BYTES - 1);
+
+	exe[count > 0 ? count : 0] = '\0';
+}
+
 static bool send_hello(void)
 {
 	struct hak_hello hello = {
@@ -269,6 +278,7 @@ static bool send_hello(void)
 				 .msg_control = &control,
 				 .msg_controllen = sizeof control};
 
+	read_exe(hello.exe);
 	hak_hello_encode(&hello, bytes);
 	memcpy(CMSG_DATA(&control.header), &page_fd, sizeof page_fd);
 	return syscall(SYS_sendmsg, socket_fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) ==

@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 
-HELLO = struct.Struct("<8sHHIQQQ")
+HELLO = struct.Struct("<8sHHIQQQ256s")
 MIB = 1 << 20
 TELEMETRY, ROWS, ROW_BYTES = 4096, 8192, 128
 SEEN, EPOCH, TRIM_REQUEST = 8, 16, 40
@@ -93,7 +93,7 @@ class Daemon:
             message, fds, _, _ = socket.recv_fds(connection, 512, 8)
         assert len(message) == HELLO.size, message
         hello = HELLO.unpack(message)
-        assert hello[:3] == (b"hakHELLO", 1, 40), hello
+        assert hello[:3] == (b"hakHELLO", 1, HELLO.size), hello
         assert len(fds) == 1, fds
         size = os.fstat(fds[0]).st_size
         assert size == (ROWS + ROW_BYTES * hello[3] + 65535) & ~65535, size
@@ -171,6 +171,7 @@ class Cases:
             program = self.run(case)
             page = daemon.accept()
             assert page.pid == program.process.pid
+            assert page.hello[7].rstrip(b"\0") == os.readlink(b"/proc/%d/exe" % page.pid)
             program.hears("held")
             told = page.telemetry()
             assert told["pid"] == page.pid

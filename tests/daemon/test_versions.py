@@ -89,7 +89,7 @@ def test_an_older_client(daemon, page):
 
 def test_a_newer_client(daemon, page):
     daemon.start()
-    page.hello += b"something"
+    page.hello += b"/bin/true".ljust(256, b"\0") + b"something"
     struct.pack_into("<HH", page.hello, 8, 2, len(page.hello))
     count = len(METRICS)
     struct.pack_into("<QQQ", page.telemetry, 8, 2, max(count, len(client.METRIC_NAMES)) + 1, 58)

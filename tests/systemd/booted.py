@@ -332,9 +332,12 @@ def reloads(host):
     host.start_program()
     expect(host.client()["policy"]["name"] is None, "a policy from nowhere")
     write = "mkdir -p /etc/hak/hakd.conf.d && cat >/etc/hak/hakd.conf.d/10-test.conf <<EOT\n{}\nEOT"
-    host.do("sh", "-c", write.format("[policy tester]\nunit=tester.service\nhard=1G"))
+    # Of another user's process hakd may not look which program it runs: it says so itself.
+    host.do("sh", "-c", write.format("[policy tester]\nunit=tester.service\n"
+                                     "exe=/usr/bin/python3.*\nhard=1G"))
     host.do("systemctl", "reload", "hakd")
     client = host.client()
+    expect(client["uid"] != 0 and client["exe"].startswith("/usr/bin/python3."), client)
     expect(client["policy"]["name"] == "tester", client)
     expect(client["hard_budget_bytes"] == 1 << 30, client)
     host.do("hakctl", "budget", "set", "tester.service", "--soft", "900M", "--persist")

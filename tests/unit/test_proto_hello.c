@@ -19,6 +19,7 @@ static const struct hak_hello good = {
 	.superslab_count = 8192,
 	.region_base = 0x55d234000000,
 	.library_version = (uint64_t)1 << 32 | 2 << 16 | 3,
+	.exe = "/usr/sbin/nginx",
 };
 
 static void assert_same(const struct hak_hello *one, const struct hak_hello *other)
@@ -29,6 +30,7 @@ static void assert_same(const struct hak_hello *one, const struct hak_hello *oth
 	assert_int_equal(one->region_base, other->region_base);
 	assert_int_equal(one->library_version, other->library_version);
 	assert_int_equal(one->reserved, other->reserved);
+	assert_memory_equal(one->exe, other->exe, sizeof one->exe);
 }
 
 /* Decodes from a copy that is not a byte longer than `count`. */
@@ -89,12 +91,43 @@ static void every_truncation_is_refused(void **state)
 	for (size_t count = 0; count < HAK_HELLO_BYTES; count++) {
 		hak_hello_encode(&good, bytes);
 		assert_int_equal(decode(bytes, count, &hello), HAK_HELLO_SHORT);
-		/* And where it even says so. */
+	}
+	/* And where it even says so. */
+	for (size_t count = 0; count < HAK_HELLO_BYTES_MIN; count++) {
 		shorter.bytes = (uint16_t)count;
 		hak_hello_encode(&shorter, bytes);
 		assert_int_equal(decode(bytes, count, &hello), HAK_HELLO_SHORT);
 		assert_int_equal(decode(bytes, sizeof bytes, &hello), HAK_HELLO_SHORT);
 	}
+}
+
+/* And one that has a part of it, which nobody sends, has none. */
+static void an_older_hello_has_no_exe(void **state)
+{
+	uint8_t bytes[HAK_HELLO_BYTES];
+	struct hak_hello older = good, hello, wanted;
+
+	(void)state;
+	for (size_t count = HAK_HELLO_BYTES_MIN; count < HAK_HELLO_BYTES; count++) {
+		older.bytes = (uint16_t)count;
+		hak_hello_encode(&older, bytes);
+		assert_int_equal(decode(bytes, count, &hello), HAK_HELLO_OK);
+		wanted = older;
+		memset(wanted.exe, 0, sizeof wanted.exe);
+		assert_same(&hello, &wanted);
+	}
+}
+
+static void an_exe_has_an_end(void **state)
+{
+	uint8_t bytes[HAK_HELLO_BYTES];
+	struct hak_hello endless = good, hello;
+
+	(void)state;
+	memset(endless.exe, 'x', sizeof endless.exe);
+	hak_hello_encode(&endless, bytes);
+	assert_int_equal(decode(bytes, sizeof bytes, &hello), HAK_HELLO_OK);
+	assert_int_equal(strlen(hello.exe), HAK_HELLO_EXE_BYTES - 1);
 }
 
 /* What a later libhak may send: the same fields, and more behind them. */
@@ -174,7 +207,7 @@ static void hostile_bytes_do_no_harm(void **state)
 {
 	uint8_t bytes[HAK_HELLO_BYTES_MAX], again[HAK_HELLO_BYTES];
 	struct hak_hello hello;
-	size_t taken_count = 0, refused_count = 0;
+	size_t taken_count = 0, refused_count = 0, known_count;
 
 	(void)state;
 	for (int round = 0; round < PROTO_INPUT_COUNT; round++) {
@@ -199,7 +232,9 @@ static void hostile_bytes_do_no_harm(void **state)
 		assert_true(HAK_PAGE_ADDRESS_END - hello.region_base >=
 			    hello.superslab_count * HAK_PAGE_SUPERSLAB_BYTES);
 		hak_hello_encode(&hello, again);
-		assert_memory_equal(again, bytes, sizeof again);
+		/* The last byte of exe is its end, whatever came. */
+		known_count = count < HAK_HELLO_BYTES ? HAK_HELLO_BYTES_MIN : HAK_HELLO_BYTES - 1;
+		assert_memory_equal(again, bytes, known_count);
 	}
 	/* Neither half of the checks above stood idle. */
 	assert_true(taken_count > PROTO_INPUT_COUNT / 100);
@@ -225,6 +260,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(goes_round),
 		cmocka_unit_test(every_truncation_is_refused),
+		cmocka_unit_test(an_older_hello_has_no_exe),
+		cmocka_unit_test(an_exe_has_an_end),
 		cmocka_unit_test(a_longer_hello_is_read_as_far_as_it_is_known),
 		cmocka_unit_test(other_versions_are_refused),
 		cmocka_unit_test(other_protocols_are_refused),
