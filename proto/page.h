@@ -5,8 +5,9 @@
  *   8192   SuperSlabs   128 bytes each, written by the client           (superslab.h)
  *
  * Its size follows from the number of SuperSlabs in the hello (hak_page_bytes). It is sealed
- * against growing, shrinking and more seals. The client maps it; the daemon uses pread(2) and
- * pwrite(2), so that nothing a client does to it can harm the daemon.
+ * against growing, shrinking and more seals. The client maps it; the daemon maps the mailbox alone,
+ * to write it, and copies the rest by pread(2), so that nothing a client does to it can harm the
+ * daemon.
  *
  * Each part begins with a sequence, a 64-bit word: odd while the part is being written, and never
  * the same after. A reader takes the sequence, the bytes and the sequence again, and believes the

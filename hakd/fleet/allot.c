@@ -99,8 +99,11 @@ static struct group_budget own_budget(const struct allot *allot, const struct cl
 	return budget;
 }
 
+/* Who is in no group of its own for want of places has nothing to do with the others there. */
 static void add_rule(struct group_budget *rules, const struct client *client)
 {
+	if (strcmp(client->group->name, GROUP_OTHER) == 0)
+		return;
 	rules->soft_bytes = share_stricter(rules->soft_bytes,
 					   policy_number(client->rule, POLICY_GROUP_SOFT, 0));
 	rules->hard_bytes = share_stricter(rules->hard_bytes,
@@ -319,7 +322,7 @@ void allot_deal(struct allot *allot, struct client *clients, struct groups *grou
 			is_above(used_of(client), client->wishes.budget.soft_bytes) ||
 			is_above(used_of(client), client->wishes.budget.hard_bytes);
 		told = allot_told(allot, client);
-		(void)client_wish(client, &told);
+		client_wish(client, &told);
 	}
 	judge_groups(groups, elapsed_ns);
 	allot->dealt_ns = now_ns;

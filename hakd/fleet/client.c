@@ -10,6 +10,7 @@
 #include <linux/futex.h>
 #include <linux/magic.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -22,9 +23,6 @@
 #define SEALS_REFUSED (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)
 
 #define READ_TRIES_MAX 3
-
-/* The mailbox, on any size of pages: the kernel rounds up. */
-#define DOORBELL_BYTES HAK_MAILBOX_BYTES
 
 /* No heap counts so far: at 2^53 doubles, and so Prometheus, stop counting by ones. */
 #define COUNTER_MAX ((uint64_t)1 << 53)
@@ -52,67 +50,59 @@ const char *client_refuse_page(int memfd, uint32_t superslab_count)
 	return NULL;
 }
 
-static int write_words(const struct client *client, const void *bytes, size_t count, off_t offset)
+/* The place of a word of the mailbox. */
+static _Atomic uint64_t *word_at(const struct client *client, size_t offset)
 {
-	ssize_t written = pwrite(client->memfd, bytes, count, HAK_PAGE_MAILBOX + offset);
+	return (_Atomic uint64_t *)(void *)(client->page + HAK_PAGE_MAILBOX + offset);
+}
 
-	if (written < 0)
-		return -errno;
-	return (size_t)written == count ? 0 : -EIO;
+static void write_words(const struct client *client, size_t from, size_t to)
+{
+	uint8_t bytes[HAK_MAILBOX_BYTES];
+
+	hak_mailbox_encode(&client->mailbox, bytes);
+	for (size_t offset = from; offset < to; offset += 8) {
+		uint64_t word;
+
+		memcpy(&word, bytes + offset, sizeof word);
+		atomic_store_explicit(word_at(client, offset), word, memory_order_relaxed);
+	}
 }
 
 /* One that is not under the sequence. */
-static int write_word(const struct client *client, off_t offset)
+static void write_word(const struct client *client, size_t offset)
 {
-	uint8_t bytes[HAK_MAILBOX_BYTES];
-
-	hak_mailbox_encode(&client->mailbox, bytes);
-	return write_words(client, bytes + offset, 8, offset);
+	write_words(client, offset, offset + 8);
 }
 
-/* Odd sequence, words, even sequence: three calls, so that no reader sees them in another order. */
-static int write_mailbox(struct client *client)
+/* Odd sequence, words, even sequence, in this order for whoever reads. */
+static void write_mailbox(struct client *client)
 {
-	uint8_t bytes[HAK_MAILBOX_BYTES];
-	int error;
-
 	client->mailbox.sequence |= 1;
-	hak_mailbox_encode(&client->mailbox, bytes);
-	error = write_words(client, bytes, 8, HAK_MAILBOX_SEQUENCE);
-	if (error == 0)
-		error = write_words(client, bytes + 8, sizeof bytes - 8, 8);
+	write_word(client, HAK_MAILBOX_SEQUENCE);
+	/* release: no word before the sequence says that they change */
+	atomic_thread_fence(memory_order_release);
+	write_words(client, HAK_MAILBOX_SEQUENCE + 8, HAK_MAILBOX_BYTES);
 	client->mailbox.sequence++;
-	hak_mailbox_encode(&client->mailbox, bytes);
-	if (error == 0)
-		error = write_words(client, bytes, 8, HAK_MAILBOX_SEQUENCE);
-	return error;
+	/* release: all of them before it says that they have */
+	atomic_thread_fence(memory_order_release);
+	write_word(client, HAK_MAILBOX_SEQUENCE);
 }
 
-/* Wakes the client's agent, where it has one. The kernel knows a word by its file and place there:
- * the page is mapped for the call, and never looked at. An agent that this does not reach looks by
- * itself within seconds. */
+/* Wakes the client's agent, where it has one. One that this does not reach looks by itself within
+ * seconds. */
 static void ring(const struct client *client)
 {
-	void *page = mmap(NULL, DOORBELL_BYTES, PROT_READ, MAP_SHARED, client->memfd,
-			  HAK_PAGE_MAILBOX);
-
-	if (page == MAP_FAILED)
-		return;
-	(void)syscall(SYS_futex, (char *)page + HAK_MAILBOX_SEQUENCE, FUTEX_WAKE, INT_MAX, NULL,
+	(void)syscall(SYS_futex, word_at(client, HAK_MAILBOX_SEQUENCE), FUTEX_WAKE, INT_MAX, NULL,
 		      NULL, 0);
-	munmap(page, DOORBELL_BYTES);
 }
 
 /* A change, of which an agent is to hear at once. */
-static int tell(struct client *client)
+static void tell(struct client *client)
 {
-	int error;
-
 	client->mailbox.epoch++;
-	error = write_mailbox(client);
-	if (error == 0)
-		ring(client);
-	return error;
+	write_mailbox(client);
+	ring(client);
 }
 
 static void put_wishes(struct hak_mailbox *mailbox, const struct client_wishes *wishes)
@@ -129,26 +119,25 @@ static void put_wishes(struct hak_mailbox *mailbox, const struct client_wishes *
 		mailbox->flags |= HAK_MAILBOX_AGENT;
 }
 
-static int read_mailbox(const struct client *client, struct hak_mailbox *mailbox)
+static void read_mailbox(const struct client *client, struct hak_mailbox *mailbox)
 {
 	uint8_t bytes[HAK_MAILBOX_BYTES];
-	ssize_t count = pread(client->memfd, bytes, sizeof bytes, HAK_PAGE_MAILBOX);
 
-	if (count != (ssize_t)sizeof bytes)
-		return count < 0 ? -errno : -EIO;
+	for (size_t offset = 0; offset < sizeof bytes; offset += 8) {
+		uint64_t word = atomic_load_explicit(word_at(client, offset), memory_order_relaxed);
+
+		memcpy(bytes + offset, &word, sizeof word);
+	}
 	hak_mailbox_decode(bytes, mailbox);
-	return 0;
 }
 
 /* A page that an earlier daemon has written goes on where that one ended: a number that the client
  * has seen must not come back with another meaning. Of a new page all words are 0. */
-int client_open(struct client *client, const struct client_wishes *wishes)
+void client_open(struct client *client, const struct client_wishes *wishes)
 {
 	struct hak_mailbox found;
-	int error = read_mailbox(client, &found);
 
-	if (error != 0)
-		return error;
+	read_mailbox(client, &found);
 	client->mailbox = (struct hak_mailbox){
 		.sequence = found.sequence,
 		.daemon_seen = found.daemon_seen + 1,
@@ -158,27 +147,30 @@ int client_open(struct client *client, const struct client_wishes *wishes)
 		.reclaimed_ns = found.reclaimed_ns,
 	};
 	put_wishes(&client->mailbox, wishes);
-	return write_mailbox(client);
+	write_mailbox(client);
 }
 
-int client_resume(struct client *client)
+void client_resume(struct client *client)
 {
-	int error = read_mailbox(client, &client->mailbox);
-
-	if (error != 0 || client->mailbox.sequence % 2 == 0)
-		return error;
+	read_mailbox(client, &client->mailbox);
 	/* The last daemon was killed while it wrote this. */
-	return tell(client);
+	if (client->mailbox.sequence % 2 != 0)
+		tell(client);
 }
 
-int client_wish(struct client *client, const struct client_wishes *wishes)
+void client_wish(struct client *client, const struct client_wishes *wishes)
 {
 	struct hak_mailbox before = client->mailbox;
 
 	put_wishes(&client->mailbox, wishes);
-	if (memcmp(&before, &client->mailbox, sizeof before) == 0)
-		return 0;
-	return tell(client);
+	if (memcmp(&before, &client->mailbox, sizeof before) != 0)
+		tell(client);
+}
+
+static void unmap(struct client *client)
+{
+	if (client->page != MAP_FAILED)
+		munmap(client->page, HAK_PAGE_TELEMETRY);
 }
 
 int client_new(const struct client_papers *papers, const struct process_identity *identity,
@@ -200,9 +192,12 @@ int client_new(const struct client_papers *papers, const struct process_identity
 	rows_init(&client->rows, papers->memfd, papers->hello.superslab_count);
 	client->registered = time(NULL);
 	client->registered_ns = client->checked_ns = clock_now_ns();
-	if (fstat(client->memfd, &status) != 0) {
+	client->page = mmap(NULL, HAK_PAGE_TELEMETRY, PROT_READ | PROT_WRITE, MAP_SHARED,
+			    client->memfd, HAK_PAGE_MAILBOX);
+	if (client->page == MAP_FAILED || fstat(client->memfd, &status) != 0) {
 		int error = -errno;
 
+		unmap(client);
 		free(client);
 		return error;
 	}
@@ -216,9 +211,15 @@ void client_free(struct client *client)
 {
 	if (client == NULL)
 		return;
-	rows_deinit(&client->rows);
 	close(client->memfd);
 	close(client->pidfd);
+	client_refuse(client);
+}
+
+void client_refuse(struct client *client)
+{
+	rows_deinit(&client->rows);
+	unmap(client);
 	free(client);
 }
 
@@ -265,7 +266,12 @@ static bool claim_fits(const struct hak_telemetry *claim, uint64_t virtual_bytes
 
 void client_read_memory(struct client *client, uint64_t now_ns)
 {
+	uint64_t known_bytes = client->memory.virtual_bytes;
+
 	process_read_memory(client->pid, &client->memory);
+	/* Of one whose first thread has ended the kernel tells nothing more. */
+	if (client->memory.virtual_bytes == 0)
+		client->memory.virtual_bytes = known_bytes;
 	client->memory_read_ns = now_ns;
 }
 
@@ -339,31 +345,31 @@ enum client_read client_refresh(struct client *client, uint64_t now_ns)
 	return was_plausible && !client->plausible ? CLIENT_READ_IMPLAUSIBLE : CLIENT_READ_OK;
 }
 
-int client_tick(struct client *client)
+void client_tick(struct client *client)
 {
 	client->mailbox.daemon_seen++;
-	return write_word(client, HAK_MAILBOX_DAEMON_SEEN);
+	write_word(client, HAK_MAILBOX_DAEMON_SEEN);
 }
 
-int client_trim(struct client *client, uint64_t target_bytes)
+void client_trim(struct client *client, uint64_t target_bytes)
 {
 	client->mailbox.trim_request++;
 	client->mailbox.trim_target_bytes = target_bytes;
-	return tell(client);
+	tell(client);
 }
 
-int client_note_reclaim(struct client *client, uint64_t now_ns)
+void client_note_reclaim(struct client *client, uint64_t now_ns)
 {
 	client->mailbox.reclaimed_ns = now_ns;
-	return write_word(client, HAK_MAILBOX_RECLAIMED);
+	write_word(client, HAK_MAILBOX_RECLAIMED);
 }
 
-int client_confirm_reclaim(struct client *client)
+void client_confirm_reclaim(struct client *client)
 {
 	if ((client->mailbox.flags & HAK_MAILBOX_REMOTE_RECLAIM) != 0)
-		return 0;
+		return;
 	client->mailbox.flags |= HAK_MAILBOX_REMOTE_RECLAIM;
-	return tell(client);
+	tell(client);
 }
 
 /* Reserved for as long as the process has this heap. */

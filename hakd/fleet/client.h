@@ -1,15 +1,17 @@
 /* client.h - one registered process: its memfd, who it is, and its numbers as last believed.
  *
- * The memfd is the client's to scribble on: it is read and written with pread(2) and pwrite(2), and
- * mapped only to name a word to futex(2). Every copy is taken once and then judged, and whatever it
- * says counts for this client alone. Two sets of numbers:
+ * The memfd is the client's to scribble on: it is read with pread(2), every copy is taken once and
+ * then judged, and whatever it says counts for this client alone. Its first page, the mailbox, is
+ * mapped, to be written: in pwrite(2) one would wait for the inode, which a client can hold for as
+ * long as it likes by a write(2) of its own from memory that does not come. The seals keep the page
+ * where it is. Two sets of numbers:
  *
  *   telemetry   the last copy that was whole: what the client claims
  *   counted     what its group's sums take: the claim while it is plausible. Counters never fall;
  *               the gauges of a claim that cannot be true are 0. Lazyfree is less what was taken
  *               from outside (rows.h), which the client does not know of.
  *
- * Owns its memfd and its pidfd. One thread. Nothing here waits: tmpfs answers at once.
+ * Owns its memfd, its mapping and its pidfd. One thread. Nothing here waits for a client.
  */
 #ifndef HAKD_FLEET_CLIENT_H
 #define HAKD_FLEET_CLIENT_H
@@ -48,7 +50,8 @@ struct client {
 	uid_t uid;
 	int pidfd;
 	int memfd;
-	dev_t device; /* of the memfd: with its inode, what /proc/PID/maps shows */
+	unsigned char *page; /* of the mailbox */
+	dev_t device;	     /* of the memfd: with its inode, what /proc/PID/maps shows */
 	ino_t inode;
 	struct process_identity identity;
 	struct hak_hello hello;
@@ -92,10 +95,13 @@ struct client_papers {
 const char *client_refuse_page(int memfd, uint32_t superslab_count);
 
 /* Takes the two descriptors where it succeeds: *client is to be freed with client_free. 0, -ENOMEM,
- * or the errno of a page that cannot be written. */
+ * or the errno of a page that cannot be mapped. */
 int client_new(const struct client_papers *papers, const struct process_identity *identity,
 	       struct client **client);
 void client_free(struct client *client);
+
+/* In place of client_free: the two descriptors are the caller's again. */
+void client_refuse(struct client *client);
 
 enum client_read {
 	CLIENT_READ_OK,
@@ -115,31 +121,29 @@ uint64_t client_lazyfree_bytes(const struct client *client);
 /* Looks how much memory the process has now; its `memory` may else be of any age. */
 void client_read_memory(struct client *client, uint64_t now_ns);
 
-/* Opens the mailbox with these wishes; to be called once, before anything else is written there. 0
- * or a negative errno. */
-int client_open(struct client *client, const struct client_wishes *wishes);
+/* Opens the mailbox with these wishes; to be called once, before anything else is written there. */
+void client_open(struct client *client, const struct client_wishes *wishes);
 
 /* Takes over the mailbox as the last daemon has left it, in place of client_open: what it says
- * holds until other wishes are written. 0 or a negative errno. */
-int client_resume(struct client *client);
+ * holds until other wishes are written. */
+void client_resume(struct client *client);
 
-/* Writes the wishes where they are others than before. 0 or a negative errno. */
-int client_wish(struct client *client, const struct client_wishes *wishes);
+/* Writes the wishes where they are others than before. */
+void client_wish(struct client *client, const struct client_wishes *wishes);
 
-/* "The daemon lives": to be called every 2 s. 0, or a negative errno: the page is of no use. */
-int client_tick(struct client *client);
+/* "The daemon lives": to be called every 2 s. */
+void client_tick(struct client *client);
 
-/* Asks the client to give memory back, `target_bytes` at most, 0 for all. 0 or a negative errno;
- * the number of the request is then in mailbox.trim_request. */
-int client_trim(struct client *client, uint64_t target_bytes);
+/* Asks the client to give memory back, `target_bytes` at most, 0 for all. The number of the request
+ * is then in mailbox.trim_request. */
+void client_trim(struct client *client, uint64_t target_bytes);
 
 /* To be called before marked pages of the client's are taken from outside: by this time it counts
- * those that it needs again soon. 0 or a negative errno. */
-int client_note_reclaim(struct client *client, uint64_t now_ns);
+ * those that it needs again soon. */
+void client_note_reclaim(struct client *client, uint64_t now_ns);
 
-/* Tells the client that memory of its was taken from outside, if it has not been told. 0 or a
- * negative errno. */
-int client_confirm_reclaim(struct client *client);
+/* Tells the client that memory of its was taken from outside, if it has not been told. */
+void client_confirm_reclaim(struct client *client);
 
 /* False: the process has another address space since (exec), or none. Where hakd may not look,
  * is_hidden is set, and the answer is true of whatever is large enough to hold the heap's region;

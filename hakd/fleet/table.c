@@ -234,10 +234,7 @@ static enum registration settle(struct table *table, struct client *client, cons
 		return REGISTRATION_LIMIT;
 	allot_newcomer(&table->allot, client);
 	told = allot_told(&table->allot, client);
-	if (client_open(client, &told) != 0) {
-		*why = "its memfd cannot be written";
-		return REGISTRATION_INVALID;
-	}
+	client_open(client, &told);
 	return watch(table, client) ? REGISTRATION_ACCEPTED : REGISTRATION_LIMIT;
 }
 
@@ -262,7 +259,7 @@ static enum registration admit(struct table *table, const struct client_papers *
 	if (papers->uid != 0 && account->client_count >= ACCOUNT_CLIENTS_MAX &&
 	    (old == NULL || old->account != account))
 		return REGISTRATION_LIMIT;
-	*why = "its memfd cannot be written";
+	*why = "its memfd cannot be mapped";
 	if (client_new(papers, identity, &client) != 0)
 		return REGISTRATION_INVALID;
 	client->account = account;
@@ -273,8 +270,7 @@ static enum registration admit(struct table *table, const struct client_papers *
 	}
 	if (client->group != NULL)
 		group_leave(client->group, client->counted, now_ns);
-	/* The caller still has the descriptors then. */
-	free(client);
+	client_refuse(client);
 	return registration;
 }
 
@@ -339,12 +335,13 @@ static struct client *resume(struct table *table, const struct client_papers *pa
 	client->account = account;
 	allot_match(&table->allot, client, account->user);
 	client->group = groups_join(&table->groups, past->group);
-	if (client->group != NULL && client_maps_page(client, now_ns) &&
-	    client_resume(client) == 0 && watch(table, client))
+	if (client->group != NULL && client_maps_page(client, now_ns) && watch(table, client)) {
+		client_resume(client);
 		return client;
+	}
 	if (client->group != NULL)
 		group_leave(client->group, client->counted, now_ns);
-	free(client);
+	client_refuse(client);
 	return NULL;
 }
 
@@ -401,8 +398,10 @@ struct client *table_trim(struct table *table, pid_t pid, uint64_t target_bytes,
 
 	if (client == NULL)
 		return NULL;
-	if (client_maps_page(client, now_ns) && client_trim(client, target_bytes) == 0)
+	if (client_maps_page(client, now_ns)) {
+		client_trim(client, target_bytes);
 		return client;
+	}
 	table_lose(table, client, now_ns);
 	return NULL;
 }
@@ -463,13 +462,7 @@ void table_tick(struct table *table, uint64_t now_ns)
 
 	HASH_ITER(hh, table->by_pid, client, next)
 	{
-		int error = client_tick(client);
-
-		if (error != 0) {
-			log_say(LOG_DEBUG, "The page of process %d cannot be written: %s.",
-				client->pid, strerror(-error));
-			table_lose(table, client, now_ns);
-		}
+		client_tick(client);
 	}
 	check_some(table, now_ns);
 	/* Reading all numbers is half of what a tick costs: shares need them, and little else. */

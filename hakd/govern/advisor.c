@@ -97,10 +97,8 @@ static bool ask(struct advisor *advisor, struct client *client, bool is_look)
 {
 	static struct hak_reclaim_request request;
 
-	/* A page that cannot be written is found by the next tick. */
 	if (!is_look)
-		(void)client_note_reclaim(client, clock_now_ns());
-
+		client_note_reclaim(client, clock_now_ns());
 	request = (struct hak_reclaim_request){
 		.version = HAK_RECLAIM_VERSION,
 		.advice = is_look ? HAK_RECLAIM_LOOK : HAK_RECLAIM_PAGEOUT,
@@ -181,7 +179,7 @@ static void note_done(struct advisor *advisor, struct advisor_job *job, struct c
 	advisor->swapped_bytes += answer->swapped_bytes;
 	client->group->released_bytes += answer->released_bytes;
 	if (answer->released_bytes != 0)
-		(void)client_confirm_reclaim(client);
+		client_confirm_reclaim(client);
 	if (!rows_note(&client->rows, &advisor->batch, answer->dropped_count == 0))
 		job->next_superslab = client->hello.superslab_count; /* no room for more */
 	client_count(client);
@@ -382,6 +380,7 @@ void advisor_tick(struct advisor *advisor, uint64_t now_ns)
 		line_give_up(&advisor->line);
 		finish_all(advisor, "unavailable");
 	}
+	line_tick(&advisor->line, now_ns);
 	if (!advisor_is_available(advisor))
 		return;
 	look(advisor, now_ns);

@@ -5,15 +5,18 @@ that registers, says its pid on a line and lives until its stdin ends.
 """
 
 import array
+import contextlib
 import ctypes
 import fcntl
 import mmap
 import os
 import pathlib
 import re
+import select
 import socket
 import struct
 import sys
+import threading
 import time
 
 F_ADD_SEALS = 1033
@@ -21,7 +24,7 @@ F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW, F_SEAL_WRITE, F_SEAL_FUTURE_WRITE = 1, 
 SEALS = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW
 
 MAGIC = b"hakHELLO"
-HELLO_BYTES = 40
+HELLO_BYTES = 296
 MAILBOX, TELEMETRY, SUPERSLABS = 0, 4096, 8192
 MAILBOX_WORDS = ("sequence", "daemon_seen", "epoch", "soft_budget_bytes", "hard_budget_bytes",
                  "trim_request", "trim_target_bytes", "purge_level", "decay_ns",
@@ -41,8 +44,9 @@ def page_bytes(superslab_count):
 
 
 def hello(superslab_count=1, magic=MAGIC, version=1, size=HELLO_BYTES, base=1 << 40,
-          library_version=1 << 16):
-    return struct.pack("<8sHHIQQQ", magic, version, size, superslab_count, base, library_version, 0)
+          library_version=1 << 16, exe=b""):
+    return struct.pack("<8sHHIQQQ256s", magic, version, size, superslab_count, base,
+                       library_version, 0, exe)
 
 
 def make_memfd(size=None, seals=SEALS, flags=os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING):
@@ -53,6 +57,14 @@ def make_memfd(size=None, seals=SEALS, flags=os.MFD_CLOEXEC | os.MFD_ALLOW_SEALI
     return fd
 
 
+def punch(fd, size):
+    """The file's first bytes are a hole from here on."""
+    keep_size, punch_hole = 1, 2
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.fallocate(fd, keep_size | punch_hole, ctypes.c_long(0), ctypes.c_long(size)) != 0:
+        raise OSError(ctypes.get_errno(), "fallocate")
+
+
 def send(path, message, fds=()):
     """Sends one message with any number of descriptors and returns the connection."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -60,6 +72,37 @@ def send(path, message, fds=()):
     ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
     connection.sendmsg([message], ancillary)
     return connection
+
+
+class MemoryThatDoesNotCome:
+    """A page whose first use waits (userfaultfd(2)), as one of a file system that hangs would."""
+
+    USERFAULTFD, API, REGISTER, MISSING = 323, 0xC018AA3F, 0xC020AA00, 1
+
+    def __init__(self):
+        self.libc = ctypes.CDLL(None, use_errno=True)
+        self.fd = self.libc.syscall(self.USERFAULTFD, os.O_CLOEXEC | os.O_NONBLOCK)
+        if self.fd < 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        fcntl.ioctl(self.fd, self.API, struct.pack("<3Q", 0xAA, 0, 0))
+        self.map = mmap.mmap(-1, mmap.PAGESIZE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self.address = ctypes.addressof(ctypes.c_char.from_buffer(self.map))
+        fcntl.ioctl(self.fd, self.REGISTER,
+                    struct.pack("<4Q", self.address, mmap.PAGESIZE, self.MISSING, 0))
+
+    @contextlib.contextmanager
+    def written_to(self, fd):
+        """A thread is in write(2) to the descriptor from it, and stays there meanwhile."""
+        writer = threading.Thread(target=self.libc.write,
+                                  args=(fd, ctypes.c_void_p(self.address), mmap.PAGESIZE))
+        writer.start()
+        # It says that somebody waits for the page.
+        assert select.select([self.fd], [], [], 5)[0]
+        try:
+            yield
+        finally:
+            os.close(self.fd)
+            writer.join()
 
 
 class Page:

@@ -34,7 +34,8 @@ def refused(hakd, result, message, fds):
 MESSAGES = {
     "one byte": (b"x", "invalid"),
     "half": (HELLO[:8], "invalid"),
-    "a byte less": (HELLO[:39], "invalid"),
+    "a byte less": (HELLO[:-1], "invalid"),
+    "less than there was at first": (client.hello(size=39)[:39], "invalid"),
     "a byte more": (HELLO + b"\0", "invalid"),
     "longer than the buffer": (HELLO + bytes(600), "invalid"),
     "many": (HELLO * 100, "invalid"),
@@ -42,7 +43,7 @@ MESSAGES = {
     "another protocol": (client.hello(magic=b"GET / HT"), "invalid"),
     "version 0": (client.hello(version=0), "version"),
     "version 3": (client.hello(version=3), "version"),
-    "says that it is longer": (client.hello(size=41), "invalid"),
+    "says that it is longer": (client.hello(size=len(HELLO) + 1), "invalid"),
     "says that it is empty": (client.hello(size=0), "invalid"),
     "no SuperSlab": (client.hello(superslab_count=0), "invalid"),
     "too many SuperSlabs": (client.hello(superslab_count=(1 << 19) + 1), "invalid"),
@@ -168,11 +169,16 @@ def test_page_of_random_bytes(hakd, page):
     assert hakd.status()["client_count"] == 1
 
 
-def test_page_that_can_be_written_no_more(hakd, page):
-    """O_APPEND is shared with whoever has the descriptor: writes then fail for want of growth."""
+def test_page_that_no_write_reaches(hakd, page):
+    """O_APPEND is shared with whoever has the descriptor: a write(2) would fail for want of growth,
+    and one that punches a hole into the page would have it written anew."""
     fcntl.fcntl(page.fd, fcntl.F_SETFL, os.O_APPEND)
-    assert hakd.trim(ME)[0] == 404
-    assert hakd.pids() == []
+    assert hakd.trim(ME)[0] == 202
+    assert page.mailbox()["trim_request"] == 1
+    client.punch(page.fd, 4096)
+    assert hakd.trim(ME)[0] == 202
+    assert page.mailbox()["trim_request"] == 2
+    assert hakd.pids() == [ME]
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs another user")
@@ -232,6 +238,22 @@ def test_no_descriptor_left(hakd, page):
     waiting.sendall(b"GET /-/healthy HTTP/1.0\r\n\r\n")
     assert waiting.recv(100).startswith(b"HTTP/1.0 200")
     assert hakd.log.read_text().count("for a second") == 2
+
+
+def test_who_holds_its_page_holds_nobody_up(hakd, page):
+    """A write(2) of its own to the memfd, from memory that does not come, holds the inode."""
+    try:
+        memory = client.MemoryThatDoesNotCome()
+    except OSError as error:
+        pytest.skip(f"userfaultfd: {error}")
+    page.register(hakd.client_path)
+    page.wait_for_mailbox("epoch", 2)
+    with memory.written_to(page.fd):
+        seen = page.mailbox()["daemon_seen"]
+        wait_for(lambda: page.mailbox()["daemon_seen"] >= seen + 2)
+        assert hakd.trim(ME, '{"method": "mailbox"}')[0] == 202
+        assert page.mailbox()["trim_request"] == 1
+    assert hakd.pids() == [ME]
 
 
 def test_no_descriptor_left_for_a_page(hakd, page):

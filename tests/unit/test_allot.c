@@ -14,6 +14,7 @@
 #define MIB ((uint64_t)1 << 20)
 #define SECOND CLOCK_SECOND_NS
 #define CLIENTS 3
+#define PAGE_BYTES 8192
 
 static struct allot allot;
 static struct groups groups;
@@ -28,6 +29,7 @@ static int tear_down(void **state)
 	HASH_ITER(hh, clients, client, next)
 	{
 		HASH_DEL(clients, client);
+		munmap(client->page, PAGE_BYTES);
 		close(client->memfd);
 	}
 	groups_deinit(&groups);
@@ -59,7 +61,10 @@ static void begin(const char *text)
 		struct client *client = &made[i];
 
 		*client = (struct client){.pid = 100 + i, .memfd = memfd_create("page", 0)};
-		assert_true(ftruncate(client->memfd, 8192) == 0);
+		assert_true(ftruncate(client->memfd, PAGE_BYTES) == 0);
+		client->page = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED,
+				    client->memfd, 0);
+		assert_true(client->page != MAP_FAILED);
 		client->identity.start_ticks = 7;
 		strcpy(client->identity.comm, i == 2 ? "other" : "same");
 		client->group = groups_join(&groups, i == 2 ? "g2" : "g");
