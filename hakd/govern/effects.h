@@ -77,6 +77,7 @@ struct effects {
 	struct event *timer;	  /* the next step, or round */
 	struct event *heard;	  /* of pressure.epoll */
 	struct event *listening;  /* hears again */
+	uint64_t heard_ns;	  /* when it was last listened to */
 	struct governor_action plan[GOVERNOR_PLAN_MAX];
 	size_t plan_count;
 	size_t plan_next;

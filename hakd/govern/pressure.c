@@ -14,6 +14,9 @@
 #define WAKE_MAX 32
 
 /* What fires: 5 % of some, 10 % of all, as in level.h; without CAP_SYS_RESOURCE of 2 s. */
+#define SOME_US_A_SECOND 50000
+#define FULL_US_A_SECOND 100000
+
 static const char *const stall_triggers[][2] = {
 	{"some 50000 1000000", "full 100000 1000000"},
 	{"some 100000 2000000", "full 200000 2000000"},
@@ -292,24 +295,52 @@ static void judge(struct pressure *pressure, struct pressure_watch *watch,
 			level_text(now));
 }
 
-static void sample_system(struct pressure *pressure, uint64_t now_ns)
+/* Woken by we do not know which: whose stalls have grown by as much as fires, it was. */
+static void find_trigger(const struct pressure *pressure, struct pressure_watch *watch,
+			 const struct level_stalls *now)
 {
-	struct level_sample sample = {.now_ns = now_ns, .told = pressure->system.told};
+	const struct level_stalls *before = &watch->stalls;
+	unsigned seconds = pressure->window_seconds > 1 ? pressure->window_seconds : 1;
+
+	if (watch->fds[PRESSURE_EVENT_FULL] < 0)
+		return;
+	if (now->full_us - before->full_us >= FULL_US_A_SECOND * seconds)
+		watch->told = LEVEL_FULL;
+	else if (now->some_us - before->some_us >= SOME_US_A_SECOND * seconds &&
+		 watch->told < LEVEL_SOME)
+		watch->told = LEVEL_SOME;
+}
+
+static void take_stalls(const struct pressure *pressure, struct pressure_watch *watch,
+			struct level_sample *sample, bool is_woken)
+{
+	if (sample->has_stalls && is_woken)
+		find_trigger(pressure, watch, &sample->stalls);
+	watch->stalls = sample->stalls;
+	sample->told = watch->told;
+}
+
+static void sample_system(struct pressure *pressure, bool is_woken, uint64_t now_ns)
+{
+	struct level_sample sample = {.now_ns = now_ns};
 	char text[2048];
 
 	if (pressure->source != PRESSURE_SOURCE_NONE)
 		sample_stalls(&sample, pressure->stalls_folder, "memory");
+	take_stalls(pressure, &pressure->system, &sample, is_woken);
 	if (cgroup_read_file("/proc", "meminfo", text, sizeof text) > 0)
 		(void)level_parse_meminfo(text, &sample.room);
 	judge(pressure, &pressure->system, PRESSURE_SYSTEM, &sample);
 }
 
 /* A group without a limit of its own is as full as the machine. */
-static void sample_group(struct pressure *pressure, struct pressure_watch *watch, uint64_t now_ns)
+static void sample_group(struct pressure *pressure, struct pressure_watch *watch, bool is_woken,
+			 uint64_t now_ns)
 {
-	struct level_sample sample = {.now_ns = now_ns, .told = watch->told};
+	struct level_sample sample = {.now_ns = now_ns};
 
 	sample_stalls(&sample, watch->place.stalls, "memory.pressure");
+	take_stalls(pressure, watch, &sample, is_woken);
 	cgroup_read_room(&watch->place, &watch->limits, &sample.room);
 	if (sample.room.limit_bytes == 0) {
 		if (!sample.has_stalls && sample.told == LEVEL_NONE)
@@ -337,7 +368,7 @@ uint64_t pressure_watch(struct pressure *pressure, pid_t pid, uint64_t now_ns)
 			pressure->overflow_total++;
 			return 0;
 		}
-		sample_group(pressure, watch, now_ns);
+		sample_group(pressure, watch, false, now_ns);
 	}
 	watch->is_seen = true;
 	return watch->id;
@@ -399,16 +430,12 @@ static void note(struct pressure *pressure, const struct epoll_event *event)
 	}
 }
 
-static void sample_all(struct pressure *pressure, bool pressing_only, uint64_t now_ns)
+static void sample_all(struct pressure *pressure, bool is_woken, uint64_t now_ns)
 {
-	if (!pressing_only || pressure->system.judge.is_pressing)
-		sample_system(pressure, now_ns);
-	for (size_t i = 0; i < PRESSURE_GROUPS_MAX; i++) {
-		struct pressure_watch *watch = &pressure->groups[i];
-
-		if (watch->id != 0 && (!pressing_only || watch->judge.is_pressing))
-			sample_group(pressure, watch, now_ns);
-	}
+	sample_system(pressure, is_woken, now_ns);
+	for (size_t i = 0; i < PRESSURE_GROUPS_MAX; i++)
+		if (pressure->groups[i].id != 0)
+			sample_group(pressure, &pressure->groups[i], is_woken, now_ns);
 }
 
 void pressure_wake(struct pressure *pressure, uint64_t now_ns)
@@ -418,8 +445,7 @@ void pressure_wake(struct pressure *pressure, uint64_t now_ns)
 
 	for (int i = 0; i < count; i++)
 		note(pressure, &events[i]);
-	if (count > 0)
-		sample_all(pressure, false, now_ns);
+	sample_all(pressure, true, now_ns);
 }
 
 void pressure_tick(struct pressure *pressure, uint64_t now_ns)
@@ -435,7 +461,14 @@ void pressure_tick(struct pressure *pressure, uint64_t now_ns)
 
 void pressure_look(struct pressure *pressure, uint64_t now_ns)
 {
-	sample_all(pressure, true, now_ns);
+	if (pressure->system.judge.is_pressing)
+		sample_system(pressure, false, now_ns);
+	for (size_t i = 0; i < PRESSURE_GROUPS_MAX; i++) {
+		struct pressure_watch *watch = &pressure->groups[i];
+
+		if (watch->id != 0 && watch->judge.is_pressing)
+			sample_group(pressure, watch, false, now_ns);
+	}
 }
 
 enum level pressure_level(const struct pressure *pressure)

@@ -2,8 +2,10 @@
  *
  * The kernel tells of stalls by triggers on its pressure files (PSI). It wakes poll(2) by EPOLLPRI,
  * which libevent cannot ask for; so all of them are in an epoll set of their own, `epoll`, which is
- * readable when one has fired. A window of 1 s takes CAP_SYS_RESOURCE; without it windows are of
- * 2 s, and the kernel looks every 2 s. A group's limit is told of at once where that is possible:
+ * readable when one has fired. Whoever polls a trigger takes its event, and who waits for the set
+ * polls all in it: so being woken is the event, and which one it was the counters of stalls say.
+ * A window of 1 s takes CAP_SYS_RESOURCE; without it windows are of 2 s, and the kernel looks
+ * every 2 s. A group's limit is told of at once where that is possible:
  * by memory.events in version 2, by a threshold of usage_in_bytes in version 1.
  *
  * Where a trigger is refused (an older kernel, no rights, no such file) the same files are read at
@@ -47,6 +49,7 @@ struct pressure_watch {
 	struct cgroup_limits limits;
 	int fds[PRESSURE_EVENTS];
 	enum level told;
+	struct level_stalls stalls; /* as last read */
 	struct level_judge judge;
 	struct level_room room; /* as last read */
 	bool is_seen;		/* a client is in it, since the last sweep */
@@ -85,7 +88,7 @@ bool pressure_keep(struct pressure *pressure, uint64_t id);
 /* Lets those groups go that nobody has kept since the last sweep. */
 void pressure_sweep(struct pressure *pressure);
 
-/* To be called when `epoll` is readable: notes which triggers have fired, and samples all. */
+/* To be called when `epoll` is readable, or may have been: notes what has fired, samples all. */
 void pressure_wake(struct pressure *pressure, uint64_t now_ns);
 
 /* Every 2 s: samples all, and looks for limits now and then. */

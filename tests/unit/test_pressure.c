@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -161,6 +162,19 @@ static void wait_here(void)
 		pause();
 }
 
+/* Beside one that works: there is never a moment when all of them wait. */
+static void thrash_and_work(void)
+{
+	volatile uint64_t count = 0;
+
+	if (fork() != 0)
+		thrash();
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	alarm(30);
+	for (;;)
+		count++;
+}
+
 static bool wait_for_level(uint64_t id, enum level level, int seconds)
 {
 	uint64_t end_ns = clock_now_ns() + (uint64_t)seconds * CLOCK_SECOND_NS;
@@ -236,15 +250,14 @@ static void what_cannot_be_followed_is_given_up(void **state)
 	rmdir(folder);
 }
 
-static void stalls_of_a_group_are_told(void **state)
+static void assert_stalls_are_told(const char *name, void (*action)(void))
 {
 	struct pressure_watch *watch;
 	uint64_t id;
 
-	(void)state;
-	if (!make_groups("stalls"))
+	if (!make_groups(name))
 		skip();
-	start_child(thrash);
+	start_child(action);
 	id = pressure_watch(&pressure, child, clock_now_ns());
 	assert_int_not_equal(id, 0);
 	assert_string_equal(pressure_find(&pressure, id)->place.limits, limits_folder);
@@ -267,6 +280,19 @@ static void stalls_of_a_group_are_told(void **state)
 		pressure_look(&pressure, clock_now_ns());
 	}
 	assert_false(pressure_is_pressing(&pressure));
+}
+
+static void stalls_of_a_group_are_told(void **state)
+{
+	(void)state;
+	assert_stalls_are_told("stalls", thrash);
+}
+
+/* One trigger alone, whose event the look that wakes us takes away. */
+static void stalls_of_some_are_told(void **state)
+{
+	(void)state;
+	assert_stalls_are_told("some", thrash_and_work);
 }
 
 static void a_limit_of_a_group_is_told_at_once(void **state)
@@ -368,6 +394,7 @@ int main(void)
 		cmocka_unit_test(a_kernel_without_it_is_no_error),
 		cmocka_unit_test(what_cannot_be_followed_is_given_up),
 		cmocka_unit_test_setup_teardown(stalls_of_a_group_are_told, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(stalls_of_some_are_told, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_limit_of_a_group_is_told_at_once, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(a_group_that_vanishes_is_let_go, set_up, tear_down),
