@@ -1,5 +1,6 @@
 #include "govern/line.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/pass.h"
 #include "base/privilege.h"
@@ -153,6 +154,7 @@ static void on_readable(evutil_socket_t fd, short what, void *context)
 	uint8_t bytes[HAK_RECLAIM_ANSWER_BYTES + 1];
 	struct hak_reclaim_answer answer;
 	ssize_t count = recv(fd, bytes, sizeof bytes, MSG_DONTWAIT);
+	bool is_able;
 
 	(void)what;
 	if (count < 0 && (errno == EAGAIN || errno == EINTR))
@@ -165,15 +167,16 @@ static void on_readable(evutil_socket_t fd, short what, void *context)
 		lose(line, "what answers is no advisor of this version");
 		return;
 	}
-	if (answer.number == 0 || answer.result == HAK_RECLAIM_UNABLE ||
-	    (line->state == LINE_UNAVAILABLE && answer.result == HAK_RECLAIM_DONE)) {
-		if (answer.number != 0 && answer.result == HAK_RECLAIM_DONE)
-			answer.result = HAK_RECLAIM_READY;
-		hear_state(line, &answer);
-		line->on_answer(line->context, NULL);
+	is_able = answer.number != 0 && answer.result != HAK_RECLAIM_UNABLE;
+	if (is_able && line->state != LINE_UNAVAILABLE) {
+		line->on_answer(line->context, &answer);
 		return;
 	}
-	line->on_answer(line->context, &answer);
+	/* It was given up, and answers: of whatever it was that it took so long for. */
+	if (is_able)
+		answer.result = HAK_RECLAIM_READY;
+	hear_state(line, &answer);
+	line->on_answer(line->context, NULL);
 }
 
 static int listen_to(struct line *line, int fd)
@@ -213,6 +216,7 @@ static void on_retry(evutil_socket_t number, short what, void *context)
 	(void)what;
 	if (fd >= 0 && listen_to(line, fd) == 0) {
 		line->state = LINE_WAITING;
+		line->waiting_ns = clock_now_ns();
 		return;
 	}
 	if (fd >= 0)
@@ -273,6 +277,14 @@ bool line_send(struct line *line, const struct hak_reclaim_request *request, int
 
 	return line->state == LINE_READY &&
 	       pass_send(line->fd, &message, pidfd) == (ssize_t)part.iov_len;
+}
+
+void line_tick(struct line *line, uint64_t now_ns)
+{
+	/* One of our own comes, or ends. */
+	if (line->state == LINE_WAITING && line->path != NULL &&
+	    now_ns - line->waiting_ns >= LINE_GREETING_NS)
+		lose(line, "systemd listens for the advisor, which does not come");
 }
 
 void line_give_up(struct line *line)

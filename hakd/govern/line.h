@@ -23,6 +23,9 @@ enum line_state {
 	LINE_READY,
 };
 
+/* Who connects to systemd's socket is let in by systemd, whether there is an advisor or not. */
+#define LINE_GREETING_NS ((uint64_t)10000000000)
+
 /* `answer` is NULL where all that was asked before is lost. */
 typedef void line_on_answer(void *context, const struct hak_reclaim_answer *answer);
 
@@ -35,6 +38,7 @@ struct line {
 	char *path; /* NULL: the advisor is hakd's own, and there is no other */
 	int fd;
 	unsigned failure_count;
+	uint64_t waiting_ns; /* since when, in that state */
 	line_on_answer *on_answer;
 	void *context;
 };
@@ -53,6 +57,9 @@ void line_init_off(struct line *line);
 
 /* False: not now, or not any more. */
 bool line_send(struct line *line, const struct hak_reclaim_request *request, int pidfd);
+
+/* To be called every 2 s. */
+void line_tick(struct line *line, uint64_t now_ns);
 
 /* The advisor did not answer in time: what it says later counts again. */
 void line_give_up(struct line *line);

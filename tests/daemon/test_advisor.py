@@ -380,6 +380,46 @@ def test_without_privileges_it_says_so_once(daemon):
     assert len(said) == 1 and "there is no advisor, and hakd may not start one" in said[0], said
 
 
+def test_an_advisor_that_is_late(daemon, region):
+    """One that never greets is let go of, and one that was given up counts again as soon as it
+    answers, whatever it says of what it was asked."""
+    def become_nobody():
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+
+    def state():
+        return daemon.status()["remote_reclaim"]["state"]
+
+    def say(number, result):
+        connection.send(ANSWER.pack(b"hakREPLY", 1, result, 0, number, *[0] * 7))
+
+    daemon.folder.mkdir()
+    os.chown(daemon.folder, NOBODY, NOBODY)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind(str(daemon.folder / "advisor"))
+    os.chown(daemon.folder / "advisor", NOBODY, NOBODY)
+    listener.listen()
+    listener.settimeout(20)
+    daemon.start("--remote-reclaim=yes", preexec_fn=become_nobody)
+    first, _ = listener.accept()
+    assert state() == "waiting"
+    connection, _ = listener.accept()  # 12 s later
+    assert "which does not come" in daemon.log.read_text()
+    say(0, READY)
+    wait_for(lambda: state() == "ready")
+    register(daemon, region, [[(0, 512)]])
+    assert daemon.trim(ME, '{"method": "remote"}')[0] == 202
+    asked, fds, _, _ = socket.recv_fds(connection, 65536, 1)
+    os.close(fds[0])
+    wait_for(lambda: state() == "unavailable", 20)
+    say(struct.unpack_from("<Q", asked, 16)[0], GONE)
+    wait_for(lambda: state() == "ready")
+    assert ME in daemon.pids()
+    first.close()
+    connection.close()
+
+
 def test_it_may_be_off(daemon):
     daemon.start("--remote-reclaim=no")
     assert daemon.status()["remote_reclaim"]["state"] == "off"
