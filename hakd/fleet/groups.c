@@ -47,13 +47,28 @@ static size_t named_count(struct groups *groups)
 	return groups->count - (groups_find(groups, GROUP_OTHER) != NULL);
 }
 
-static struct group *find_or_make(struct groups *groups, const char *name)
+/* The one that has been empty for longest gives its place up, where it may be replaced. */
+static bool make_room(struct groups *groups, bool may_replace)
+{
+	struct group *group, *oldest = NULL;
+
+	if (named_count(groups) < GROUPS_MAX - 1)
+		return true;
+	for (group = groups->by_name; may_replace && group != NULL; group = group->hh.next)
+		if (group->process_count == 0 && strcmp(group->name, GROUP_OTHER) != 0 &&
+		    (oldest == NULL || group->empty_since_ns < oldest->empty_since_ns))
+			oldest = group;
+	if (oldest != NULL)
+		drop(groups, oldest);
+	return oldest != NULL;
+}
+
+static struct group *find_or_make(struct groups *groups, const char *name, bool may_replace)
 {
 	struct group *group = groups_find(groups, name);
 
 	/* One place is kept for "other", whether it is there yet or not. */
-	if (group == NULL && strcmp(name, GROUP_OTHER) != 0 &&
-	    named_count(groups) >= GROUPS_MAX - 1) {
+	if (group == NULL && strcmp(name, GROUP_OTHER) != 0 && !make_room(groups, may_replace)) {
 		name = GROUP_OTHER;
 		group = groups_find(groups, name);
 	}
@@ -70,7 +85,7 @@ static struct group *find_or_make(struct groups *groups, const char *name)
 
 struct group *groups_join(struct groups *groups, const char *name)
 {
-	struct group *group = find_or_make(groups, name);
+	struct group *group = find_or_make(groups, name, true);
 
 	if (group != NULL)
 		group->process_count++;
@@ -79,7 +94,8 @@ struct group *groups_join(struct groups *groups, const char *name)
 
 struct group *groups_restore(struct groups *groups, const char *name, uint64_t now_ns)
 {
-	struct group *group = find_or_make(groups, name);
+	/* Of the others, that are empty yet, the members have not come back. */
+	struct group *group = find_or_make(groups, name, false);
 
 	if (group != NULL && group->process_count == 0)
 		group->empty_since_ns = now_ns;

@@ -2,7 +2,8 @@
  *
  * A group is made by its first member. What its departed members had counted stays with it, so
  * that counters never fall; GROUPS_LINGER_NS after the last member has gone the group goes too, and
- * its series simply end. There are at most GROUPS_MAX; whoever comes then is in "other".
+ * its series simply end. There are at most GROUPS_MAX: a further one takes the place of the one
+ * that has been empty for longest, and where none is empty its members are in "other".
  *
  *   count of a group's counter = sum over members' `counted` + departed
  */

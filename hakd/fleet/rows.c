@@ -175,7 +175,8 @@ static bool make_room(struct rows *rows)
 	size_t size = rows->memo_size == 0 ? 16 : 2 * rows->memo_size;
 	struct rows_memo *memos;
 
-	if (rows->memo_count >= ROWS_MEMOS_MAX || memo_total >= ROWS_MEMOS_TOTAL)
+	if (rows->memo_count >= ROWS_MEMOS_MAX ||
+	    rows->memo_count >= (ROWS_MEMOS_TOTAL - memo_total) / ROWS_MEMOS_SHARE)
 		return false;
 	if (rows->memo_count < rows->memo_size)
 		return true;

@@ -10,7 +10,9 @@
  * from the first on, so a row whose sequence is 0 is the end.
  *
  * Limits: ROWS_LOOKS_MAX rows in one call; ROWS_MEMOS_MAX memos of one client and ROWS_MEMOS_TOTAL
- * of all. What cannot be remembered is not advised. One thread.
+ * of all, of what is left of which none may have more than the part ROWS_MEMOS_SHARE: so there is
+ * always something left for the next (Choudhury and Hahne, "Dynamic queue length thresholds for
+ * shared-memory packet switches", 1998). What cannot be remembered is not advised. One thread.
  */
 #ifndef HAKD_FLEET_ROWS_H
 #define HAKD_FLEET_ROWS_H
@@ -20,6 +22,7 @@
 #define ROWS_LOOKS_MAX 4096
 #define ROWS_MEMOS_MAX 32768
 #define ROWS_MEMOS_TOTAL 262144
+#define ROWS_MEMOS_SHARE 4
 
 struct rows_memo {
 	uint64_t sequence;

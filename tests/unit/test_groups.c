@@ -81,6 +81,27 @@ static void the_last_place_is_for_others(void **state)
 	groups_deinit(&groups);
 }
 
+static void the_one_that_is_empty_for_longest_gives_way(void **state)
+{
+	static const uint64_t nothing[HAK_METRIC_COUNT];
+	struct groups groups = {.by_name = NULL};
+	char name[16];
+
+	(void)state;
+	for (int i = 0; i < GROUPS_MAX - 1; i++) {
+		snprintf(name, sizeof name, "%d", i);
+		assert_non_null(groups_join(&groups, name));
+	}
+	group_leave(groups_find(&groups, "5"), nothing, 20);
+	group_leave(groups_find(&groups, "7"), nothing, 10);
+	assert_string_equal(groups_join(&groups, "new")->name, "new");
+	assert_null(groups_find(&groups, "7"));
+	assert_non_null(groups_find(&groups, "5"));
+	assert_string_equal(groups_join(&groups, "newer")->name, "newer");
+	assert_string_equal(groups_join(&groups, "newest")->name, "other");
+	groups_deinit(&groups);
+}
+
 static void groups_are_listed_by_name(void **state)
 {
 	struct groups groups = {.by_name = NULL};
@@ -100,6 +121,7 @@ int main(void)
 		cmocka_unit_test(counters_stay_and_gauges_go),
 		cmocka_unit_test(empty_groups_go_after_an_hour),
 		cmocka_unit_test(the_last_place_is_for_others),
+		cmocka_unit_test(the_one_that_is_empty_for_longest_gives_way),
 		cmocka_unit_test(groups_are_listed_by_name),
 	};
 
