@@ -29,6 +29,14 @@ static bool is_pid(const char *whose)
 	return whose[0] != '\0' && whose[strspn(whose, "0123456789")] == '\0';
 }
 
+/* A number that no process can have is no group either. */
+bool budget_read_whose(const char *text)
+{
+	pid_t pid;
+
+	return !is_pid(text) || arguments_pid(text, &pid);
+}
+
 static pid_t pid_of(const struct budget_wish *wish)
 {
 	return wish->whose != NULL && is_pid(wish->whose) ? (pid_t)strtol(wish->whose, NULL, 10)
@@ -193,20 +201,23 @@ static enum exit_code find_dir(struct query *query, char **dir)
 	return code;
 }
 
-/* What was set by command would go before the file. */
-static enum exit_code forget(struct query *query, const struct budget_wish *wish, bool *was_set)
+/* What was set by command would go before the file. *answer is the row without it, NULL where there
+ * was nothing. */
+static enum exit_code forget(struct query *query, const struct budget_wish *wish, json_t **answer)
 {
-	json_t *body = body_of(wish), *answer;
+	json_t *body = body_of(wish);
 	char *text;
 	enum exit_code code;
 
 	json_object_set_new(body, "clear", json_true());
 	text = arguments_must(json_dumps(body, 0));
 	json_decref(body);
-	code = query_ask(query, "/v1/budgets", text, &answer);
+	code = query_ask(query, "/v1/budgets", text, answer);
 	free(text);
-	*was_set = code == EXIT_CODE_OK;
-	json_decref(answer);
+	if (code != EXIT_CODE_OK) {
+		json_decref(*answer);
+		*answer = NULL;
+	}
 	if (code == EXIT_CODE_NO_PROCESS)
 		return EXIT_CODE_OK;
 	if (code != EXIT_CODE_OK)
@@ -239,18 +250,18 @@ static enum exit_code ask_reload(struct query *query, json_t **answer)
 static enum exit_code persist(struct query *query, const struct budget_wish *wish,
 			      const struct budget_look *look)
 {
-	json_t *answer = NULL;
+	json_t *answer = NULL, *row = NULL;
 	char *dir = NULL;
-	bool was_set;
 	enum exit_code code = find_dir(query, &dir);
 
 	if (code == EXIT_CODE_OK)
 		code = persist_write(dir, wish);
 	if (code == EXIT_CODE_OK)
-		code = forget(query, wish, &was_set);
+		code = forget(query, wish, &row);
 	if (code == EXIT_CODE_OK)
 		code = ask_reload(query, &answer);
 	json_decref(answer);
+	json_decref(row);
 	free(dir);
 	return code == EXIT_CODE_OK ? budget_get(query, wish, look) : code;
 }
@@ -281,8 +292,8 @@ enum exit_code budget_set(struct query *query, const struct budget_wish *wish,
 enum exit_code budget_clear(struct query *query, const struct budget_wish *wish,
 			    const struct budget_look *look)
 {
-	bool was_set = false, was_kept = false;
-	json_t *answer = NULL;
+	bool was_kept = false;
+	json_t *answer = NULL, *row = NULL;
 	char *dir = NULL;
 	enum exit_code code = wish->persists ? find_dir(query, &dir) : EXIT_CODE_OK;
 
@@ -290,13 +301,18 @@ enum exit_code budget_clear(struct query *query, const struct budget_wish *wish,
 		code = persist_remove(dir, wish->whose, &was_kept);
 	free(dir);
 	if (code == EXIT_CODE_OK)
-		code = forget(query, wish, &was_set);
+		code = forget(query, wish, &row);
 	if (code == EXIT_CODE_OK && was_kept)
 		code = ask_reload(query, &answer);
 	json_decref(answer);
+	/* The daemon's own word, where no file has been read since: of a group that is no more it
+	 * has no other. */
+	if (code == EXIT_CODE_OK && row != NULL && !was_kept)
+		return print_row(row, look);
+	json_decref(row);
 	if (code != EXIT_CODE_OK)
 		return code;
-	if (was_set || was_kept)
+	if (was_kept)
 		return budget_get(query, wish, look);
 	arguments_complain("no budget has been set for '%s'", wish->whose);
 	return EXIT_CODE_NO_PROCESS;

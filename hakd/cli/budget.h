@@ -18,6 +18,7 @@ struct budget_look {
 /* Each takes all of `text` and says what is wrong where it gives false. */
 bool budget_read_size(const char *text, bool *has, uint64_t *size_bytes);
 bool budget_read_limit(const char *text, enum budget_limit *limit);
+bool budget_read_whose(const char *text);
 
 /* False: said what is wrong with the wish. */
 bool budget_may_set(const struct budget_wish *wish);

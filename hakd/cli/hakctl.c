@@ -29,7 +29,7 @@ static const char usage[] =
 	"of it. What it has marked as free hakd can take itself, whether the program runs or not.\n"
 	"For the rest a program answers when it next needs memory: one that is idle leaves the\n"
 	"request pending, and carries it out when it wakes up. budget sets what a group or a\n"
-	"process is to stay below, until it is cleared or hakd is stopped. why tells\n"
+	"process is to stay below, until it is cleared or the machine starts anew. why tells\n"
 	"which section of hakd.conf(5) holds for a process. reload makes hakd read its\n"
 	"configuration anew. policy pause makes hakd take no memory back by itself, until policy\n"
 	"resume.\n"
@@ -482,6 +482,8 @@ static const struct verb *take_words(int count, char **words, struct options *op
 		return NULL;
 	}
 	options->wish.whose = count > 0 ? words[0] : NULL;
+	if (count > 0 && !verb->needs_pid && !budget_read_whose(words[0]))
+		return NULL;
 	if (verb->needs_pid && !arguments_pid(words[0], &options->pid))
 		return NULL;
 	return verb->act != do_budget_set || budget_may_set(&options->wish) ? verb : NULL;

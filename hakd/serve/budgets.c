@@ -43,15 +43,19 @@ static json_t *said_json(const struct table *table, const struct override_key *k
 	return object;
 }
 
-static json_t *group_json(const struct table *table, const struct group *group, uint64_t now_ns)
+/* `group` is NULL where nobody has been in it for long: it may have a budget all the same. */
+static json_t *group_json(const struct table *table, const char *name, const struct group *group,
+			  uint64_t now_ns)
 {
-	const struct group_ledger *ledger = &group->ledger;
+	static const struct group nobody;
+	const struct group_ledger *ledger = group != NULL ? &group->ledger : &nobody.ledger;
 	struct override_key key = {.pid = 0};
 	json_t *object = json_object();
 
-	strcpy(key.group, group->name);
-	json_object_set_new(object, "group", json_string(group->name));
-	json_object_set_new(object, "process_count", integer(group->process_count));
+	strcpy(key.group, name);
+	json_object_set_new(object, "group", json_string(name));
+	json_object_set_new(object, "process_count",
+			    integer(group != NULL ? group->process_count : 0));
 	json_object_set_new(object, "used_bytes", integer(ledger->used_bytes));
 	set_budget(object, &ledger->budget);
 	json_object_set_new(object, "exceeded_seconds",
@@ -76,6 +80,19 @@ static json_t *process_json(const struct table *table, const struct client *clie
 	return object;
 }
 
+/* Groups that have nothing left but a budget. */
+static void list_the_gone(struct table *table, json_t *groups, uint64_t now_ns)
+{
+	const struct overrides *overrides = &table->allot.overrides;
+
+	for (size_t i = 0; i < overrides->count; i++) {
+		const struct override_key *key = &overrides->items[i].key;
+
+		if (key->pid == 0 && groups_find(&table->groups, key->group) == NULL)
+			json_array_append_new(groups, group_json(table, key->group, NULL, now_ns));
+	}
+}
+
 void budgets_list(struct evhttp_request *request, struct table *table)
 {
 	json_t *answer = json_object(), *groups = json_array(), *processes = json_array();
@@ -87,7 +104,8 @@ void budgets_list(struct evhttp_request *request, struct table *table)
 	groups_sort(&table->groups);
 	table_sort(table);
 	for (group = table->groups.by_name; group != NULL; group = group->hh.next)
-		json_array_append_new(groups, group_json(table, group, now_ns));
+		json_array_append_new(groups, group_json(table, group->name, group, now_ns));
+	list_the_gone(table, groups, now_ns);
 	for (client = table->by_pid; client != NULL; client = client->hh.next)
 		json_array_append_new(processes, process_json(table, client, now_ns));
 	json_object_set_new(answer, "schema", json_integer(1));
@@ -174,12 +192,13 @@ static void forget_the_gone(struct table *table)
 	struct overrides *overrides = &table->allot.overrides;
 	size_t i = 0;
 
+	/* Not whether it is a client: after a restart it may not have come back yet. */
 	while (i < overrides->count) {
 		struct override_key key = overrides->items[i].key;
-		const struct client *client = key.pid != 0 ? table_find(table, key.pid) : NULL;
+		uint64_t start_ticks;
 
-		if (key.pid == 0 ||
-		    (client != NULL && client->identity.start_ticks == key.start_ticks))
+		if (key.pid == 0 || (process_start_ticks(key.pid, &start_ticks) == 0 &&
+				     start_ticks == key.start_ticks))
 			i++;
 		else
 			(void)overrides_clear(overrides, &key);
@@ -190,13 +209,14 @@ static void forget_the_gone(struct table *table)
 static bool resolve(struct evhttp_request *request, struct table *table, struct override_key *key)
 {
 	const struct client *client;
-	const struct group *group;
+	bool is_known;
 
 	if (key->pid == 0) {
-		group = groups_find(&table->groups, key->group);
-		if (group == NULL)
+		is_known = groups_find(&table->groups, key->group) != NULL ||
+			   overrides_find(&table->allot.overrides, key) != NULL;
+		if (!is_known)
 			http_reply_error(request, 404, "no group has the name %s", key->group);
-		return group != NULL;
+		return is_known;
 	}
 	client = table_find(table, key->pid);
 	if (client == NULL)
@@ -212,10 +232,24 @@ static void answer_set(struct evhttp_request *request, struct table *table,
 	uint64_t now_ns = clock_now_ns();
 	json_t *answer;
 
-	answer = key->pid == 0 ? group_json(table, groups_find(&table->groups, key->group), now_ns)
+	answer = key->pid == 0 ? group_json(table, key->group,
+					    groups_find(&table->groups, key->group), now_ns)
 			       : process_json(table, table_find(table, key->pid), now_ns);
 	json_object_set_new(answer, "schema", json_integer(1));
 	http_reply_json(request, 200, answer);
+}
+
+/* With what was set before, of which a part may stay. */
+static bool is_consistent(const struct overrides *overrides, const struct override *wanted)
+{
+	const struct override *before = overrides_find(overrides, &wanted->key);
+	uint64_t soft_bytes = wanted->soft_bytes, hard_bytes = wanted->hard_bytes;
+
+	if (before != NULL && !wanted->has_soft && before->has_soft)
+		soft_bytes = before->soft_bytes;
+	if (before != NULL && !wanted->has_hard && before->has_hard)
+		hard_bytes = before->hard_bytes;
+	return hard_bytes == 0 || soft_bytes <= hard_bytes;
 }
 
 void budgets_set(struct evhttp_request *request, struct table *table)
@@ -231,6 +265,12 @@ void budgets_set(struct evhttp_request *request, struct table *table)
 	}
 	if (!resolve(request, table, &wanted.key))
 		return;
+	if (!clear && !is_consistent(&table->allot.overrides, &wanted)) {
+		http_reply_error(request, 400,
+				 "the hard budget is less than the soft one, of "
+				 "which one was set before");
+		return;
+	}
 	forget_the_gone(table);
 	if (!clear && !overrides_set(&table->allot.overrides, &wanted)) {
 		http_reply_error(request, 409, "%d budgets are set already, and no more may be",
@@ -289,10 +329,9 @@ void budgets_reload(struct evhttp_request *request, struct reload *reload)
 	http_reply_json(request, is_good ? 200 : 422, answer);
 }
 
-static const char *switch_text(const struct policy_section *rule, enum policy_key key,
-			       bool otherwise)
+static json_t *yes_no(bool is_so)
 {
-	return policy_number(rule, key, otherwise) != 0 ? "yes" : "no";
+	return json_string(is_so ? "yes" : "no");
 }
 
 json_t *budgets_policy_json(const struct table *table, const struct client *client)
@@ -309,12 +348,11 @@ json_t *budgets_policy_json(const struct table *table, const struct client *clie
 		json_object_set_new(object, "line", json_integer(rule->line));
 	}
 	set_budget(object, &client->wishes.budget);
-	json_object_set_new(object, "exempt", json_string(switch_text(rule, POLICY_EXEMPT, false)));
-	json_object_set_new(object, "dry_run",
-			    json_string(allot_is_dry(&table->allot, client) ? "yes" : "no"));
-	json_object_set_new(object, "agent", json_string(switch_text(rule, POLICY_AGENT, false)));
+	json_object_set_new(object, "exempt", yes_no(allot_is_exempt(client)));
+	json_object_set_new(object, "dry_run", yes_no(allot_is_dry(&table->allot, client)));
+	json_object_set_new(object, "agent", yes_no(policy_number(rule, POLICY_AGENT, 0) != 0));
 	json_object_set_new(object, "remote_reclaim",
-			    json_string(switch_text(rule, POLICY_REMOTE_RECLAIM, true)));
+			    yes_no(allot_takes_remote(&table->allot, client)));
 	return object;
 }
 

@@ -111,6 +111,7 @@ def test_why_and_reload(programs, hakd):
     (["budget", "set", "x", "--soft", "1M", "--ttl", "366d"], "'366d' is not a time"),
     (["budget", "set", "x", "--soft", "1M", "--ttl", "1h", "--persist"], "either --ttl or"),
     (["budget", "set", "7", "--soft", "1M", "--persist"], "--persist needs a group"),
+    (["budget", "set", "4294967297", "--soft", "1M"], "'4294967297' is not a process id"),
     (["why"], "why needs a PID"), (["why", "x"], "'x' is not a process id"),
     (["reload", "x"], "there is nothing to do with 'x'"),
 ])

@@ -174,6 +174,10 @@ def test_budgets_by_command(daemon, start):
     assert daemon.post("/v1/budgets", {"pid": ME, "clear": True})[0] == 200
     assert page.mailbox()["soft_budget_bytes"] == 50 * MIB
     assert daemon.post("/v1/budgets", {"pid": ME, "clear": True})[0] == 404
+    # What stays of an earlier one counts too.
+    assert daemon.post("/v1/budgets", {"group": "g", "soft_bytes": 90 * MIB})[0] == 200
+    status, answer = daemon.post("/v1/budgets", {"group": "g", "hard_bytes": 80 * MIB})
+    assert status == 400 and "less than the soft one" in answer["error"]
 
 
 @pytest.mark.parametrize("body, status", [
