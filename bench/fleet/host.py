@@ -13,6 +13,7 @@ import json
 import os
 import pathlib
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -79,6 +80,8 @@ class Host:
     def __init__(self, configuration, folder, *hakd_options):
         self.configuration, self.folder = configuration, pathlib.Path(folder)
         self.hakd = None
+        # As for Ctrl-C: who is told to end, ends what it has started.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         # Programs of other users (postgres) must reach their files.
         self.folder.chmod(0o755)
         self.environment = {key: value for key, value in os.environ.items()
