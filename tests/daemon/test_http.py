@@ -4,6 +4,8 @@ Method  requests by hand and by python's http.client against a real hakd."""
 import contextlib
 import json
 import os
+import pathlib
+import re
 import socket
 import time
 
@@ -48,6 +50,17 @@ def error_of(answer):
 ])
 def test_paths_that_are_not(hakd, path):
     assert error_of(hakd.request("GET", path)) == (404, "there is nothing at this path")
+
+
+def test_the_manual_has_every_metric(hakd, page):
+    page.register(hakd.client_path)
+    page.wait_for_mailbox("epoch", 2)
+    families = dict(re.findall(r"^# HELP (\S+) (.*)$", hakd.metrics_text(), re.M))
+    manual = (pathlib.Path(__file__).resolve().parents[2] / "docs/hakd.8.scd").read_text()
+    section = manual.partition("# METRICS\n")[2].partition("\n# ")[0]
+    assert re.findall(r"^\*(\w+)\*", section, re.M) == list(families)
+    said = " ".join(section.replace("*", "").split())
+    assert [name for name, text in families.items() if text not in said] == []
 
 
 def test_no_such_client(hakd):
