@@ -302,7 +302,7 @@ static void find_trigger(const struct pressure *pressure, struct pressure_watch 
 	const struct level_stalls *before = &watch->stalls;
 	unsigned seconds = pressure->window_seconds > 1 ? pressure->window_seconds : 1;
 
-	if (watch->fds[PRESSURE_EVENT_FULL] < 0)
+	if (watch->fds[PRESSURE_EVENT_SOME] < 0)
 		return;
 	if (now->full_us - before->full_us >= FULL_US_A_SECOND * seconds)
 		watch->told = LEVEL_FULL;
