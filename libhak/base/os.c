@@ -214,9 +214,40 @@ bool hak_os_return(void *address, size_t bytes)
 	return advise(address, bytes, MADV_DONTNEED);
 }
 
+#ifndef MADV_DONTNEED_LOCKED
+#define MADV_DONTNEED_LOCKED 24
+#endif
+
+/* By an advice that is as old as that, on nothing: what is not known is refused even so. */
+bool hak_os_may_mark(void)
+{
+	static _Atomic int known; /* 1: yes, -1: no */
+	int may = atomic_load_explicit(&known, memory_order_relaxed), saved_errno = errno;
+
+	if (hak_unlikely(may == 0)) {
+		may = madvise(NULL, 0, MADV_DONTNEED_LOCKED) == 0 ? 1 : -1;
+		atomic_store_explicit(&known, may, memory_order_relaxed);
+	}
+	errno = saved_errno;
+	return may > 0;
+}
+
 bool hak_os_mark_lazy(void *address, size_t bytes)
 {
 	return advise(address, bytes, MADV_FREE);
+}
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
+bool hak_os_populate(void *address, size_t bytes)
+{
+	int saved_errno = errno;
+	bool is_there = madvise(address, bytes, MADV_POPULATE_WRITE) == 0 || errno == EINVAL;
+
+	errno = saved_errno;
+	return is_there;
 }
 
 bool hak_os_dump(void *address, size_t bytes, bool dumped)

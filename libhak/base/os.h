@@ -56,6 +56,10 @@ bool hak_os_return(void *address, size_t bytes);
  * holds is then zeroes or what it was. False as above, and before Linux 4.5. */
 bool hak_os_mark_lazy(void *address, size_t bytes);
 
+/* Whether such marks are safe: before Linux 5.18 (commit 6c8e2a256915; some older ones have it as
+ * well, which cannot be told) a read(2) by O_DIRECT into a marked page could be lost. */
+bool hak_os_may_mark(void);
+
 /* Calls of the two, those that were refused, and nanoseconds in them; by all threads. */
 struct hak_os_advice {
 	_Atomic uint64_t count;
@@ -68,6 +72,10 @@ extern HAK_HIDDEN struct hak_os_advice hak_os_advice;
 /* The beginning of a small file, such as those of /proc, as a string of text_bytes at most with its
  * NUL. Returns its length, 0 where there is nothing to read. */
 size_t hak_os_read_file(const char *path, char *text, size_t text_bytes);
+
+/* Sees that shared memory is there for these whole pages: where the system has none left, touching
+ * them would raise SIGBUS. False: it has none. True from kernels before 5.14, which cannot tell. */
+bool hak_os_populate(void *address, size_t bytes);
 
 /* Whether core dumps have this memory; all do from their mapping on. A property of mappings: where
  * neighbours differ in it there are more of them. False: the kernel refused. */

@@ -294,24 +294,14 @@ static bool is_due(uint64_t now_ns)
 	return now_ns >= atomic_load_explicit(&shared()->agent_due_ns, memory_order_relaxed);
 }
 
-/* Not that of the parent, who waits for the end of a vfork(2). A fork has wiped the number. */
-static bool is_own_memory(void)
-{
-	int pid = (int)syscall(SYS_getpid), wiped = 0;
-
-	return atomic_compare_exchange_strong_explicit(
-		       &shared()->pid, &wiped, pid, memory_order_relaxed, memory_order_relaxed) ||
-	       wiped == pid;
-}
-
 static bool may_start(void)
 {
 	enum hak_sandbox sandbox = hak_attach_sandbox();
 
 	if (sandbox == HAK_SANDBOX_FILTERED)
 		put_off_until(UINT64_MAX);
-	return sandbox == HAK_SANDBOX_NONE && hak_thread_is_at_ease() && is_own_memory() &&
-	       !may_be_handling_a_signal();
+	return sandbox == HAK_SANDBOX_NONE && hak_thread_is_at_ease() &&
+	       hak_attach_is_own_memory() && !may_be_handling_a_signal();
 }
 
 void hak_agent_start(void)

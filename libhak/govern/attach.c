@@ -109,9 +109,9 @@ bool hak_attach_share(void)
 		hak_os_unmap(page, bytes);
 		return false;
 	}
-	/* A child of vfork(2) must not be taken for whose memory this is. */
+	/* A child of vfork(2) must not be taken for whose memory this is: it is its parent's. */
 	atomic_store_explicit(&((struct hak_shared *)page)->pid,
-			      hak_thread_is_of_another() ? -1 : (int)syscall(SYS_getpid),
+			      (int)syscall(hak_thread_is_of_another() ? SYS_getppid : SYS_getpid),
 			      memory_order_relaxed);
 	/* release: pairs with the acquire in hak_shared_page() */
 	if (!atomic_compare_exchange_strong_explicit(&hak_shared, &none, page, memory_order_release,
@@ -123,6 +123,15 @@ bool hak_attach_share(void)
 static struct hak_shared *shared(void)
 {
 	return atomic_load_explicit(&hak_shared, memory_order_relaxed);
+}
+
+bool hak_attach_is_own_memory(void)
+{
+	int pid = (int)syscall(SYS_getpid), wiped = 0;
+
+	return atomic_compare_exchange_strong_explicit(
+		       &shared()->pid, &wiped, pid, memory_order_relaxed, memory_order_relaxed) ||
+	       wiped == pid;
 }
 
 static void close_fd(int *fd)
@@ -199,6 +208,12 @@ static bool map_memfd(int fd, uint64_t bytes)
 			munmap(start, bytes);
 		return false;
 	}
+	/* Rows come with the SuperSlabs that they are of (heap/shared.h). */
+	if (!hak_os_populate(start, HAK_PAGE_SUPERSLABS)) {
+		if (mapping == NULL)
+			munmap(start, bytes);
+		return false;
+	}
 	/* It is the daemon's view, megabytes of it, and shared memory is dumped like one's own. */
 	(void)hak_os_dump(start, bytes, false);
 	shared()->mapping = start;
@@ -209,10 +224,13 @@ static unsigned char *begin(uint64_t now_ns)
 {
 	uint64_t bytes = hak_page_bytes(hak_region.superslab_count_max);
 
-	if (!hak_attach_share() || !file_may_have(bytes))
+	if (!hak_attach_share() || !hak_attach_is_own_memory() || !file_may_have(bytes))
 		return NULL;
 	socket_fd = connect_daemon();
 	page_fd = socket_fd < 0 ? -1 : make_memfd(bytes);
+	/* Of the new one nothing is there yet. */
+	if (page_fd >= 0 && shared()->mapping != NULL)
+		hak_pool_publish(NULL);
 	if (page_fd < 0 || !map_memfd(page_fd, bytes)) {
 		close_fd(&page_fd);
 		close_fd(&socket_fd);
@@ -221,7 +239,12 @@ static unsigned char *begin(uint64_t now_ns)
 	atomic_store_explicit(&seen, 0, memory_order_relaxed); /* as it stands in a new page */
 	seen_ns = now_ns;
 	hak_pool_publish(shared()->mapping);
-	return shared()->mapping;
+	/* There was no memory for all rows. */
+	if (hak_shared_page() == NULL) {
+		close_fd(&page_fd);
+		close_fd(&socket_fd);
+	}
+	return hak_shared_page();
 }
 
 unsigned char *hak_attach_begin(uint64_t now_ns)

@@ -30,6 +30,10 @@ enum hak_sandbox hak_attach_sandbox(void);
  * threads at once. False: not on this kernel. */
 bool hak_attach_share(void);
 
+/* Whether the memory is this process's, and not that of the parent, who waits for the end of a
+ * vfork(2). A fork has wiped whose it was. After hak_attach_share. */
+bool hak_attach_is_own_memory(void);
+
 /* True where the process has no page and it is time to try. Cheap. */
 bool hak_attach_is_due(uint64_t now_ns);
 

@@ -280,7 +280,8 @@ static bool is_due(uint64_t now_ns)
 	return hak_settings.lazyfree && hak_region_open_bytes() >= HEAP_BYTES_MIN &&
 	       now_ns >= atomic_load_explicit(&resume_ns, memory_order_relaxed) &&
 	       (has_much_unmarked() || has_freed_much() || is_old(now_ns) ||
-		atomic_load_explicit(&is_marking, memory_order_relaxed));
+		atomic_load_explicit(&is_marking, memory_order_relaxed)) &&
+	       hak_os_may_mark();
 }
 
 bool hak_lazyfree_is_marking(void)

@@ -34,7 +34,11 @@ static void publish_locked(uint32_t index, bool is_new)
 	struct hak_shared_units units = {superslab->free, superslab->untouched, superslab->lazy};
 
 	HAK_ASSERT(hak_lock_is_mine(&pool_lock));
-	hak_shared_write_superslab(page, index, &units, is_new);
+	/* A daemon that reads half of it knows nothing: govern/attach.c tries again. */
+	if (!hak_shared_write_superslab(page, index, &units, is_new))
+		atomic_store_explicit(
+			&atomic_load_explicit(&hak_shared, memory_order_relaxed)->page, NULL,
+			memory_order_seq_cst);
 }
 
 /* Each SuperSlab hears of a fork when it is next looked at: the handlers of fork(2) take no lock
@@ -428,8 +432,11 @@ void hak_pool_publish(unsigned char *page)
 {
 	struct hak_shared *shared = atomic_load_explicit(&hak_shared, memory_order_relaxed);
 
+	hak_lock_take(&pool_lock);
+	hak_shared_begin_rows();
 	/* seq_cst: a release that pairs with the acquire in hak_shared_page(); and shared.h */
 	atomic_store_explicit(&shared->page, page, memory_order_seq_cst);
+	hak_lock_give(&pool_lock);
 	/* The lock is given up in between: rows are a walk over all descriptors. */
 	for (uint32_t index = 0, count = 1; page != NULL && index < count; index++) {
 		hak_lock_take(&pool_lock);

@@ -34,6 +34,39 @@ static_assert(HAK_SLAB_UNITS_MAX * UNIT_PAGES <= HAK_WORD_BITS, "a word has a sl
 /* Guards all rows of the page; taken inside POOL or alone. */
 static struct hak_lock row_lock = HAK_LOCK_OF(HAK_LOCK_ROW);
 
+static size_t row_offset(uint32_t superslab)
+{
+	return HAK_PAGE_SUPERSLABS + (size_t)superslab * HAK_PAGE_SUPERSLAB_ROW;
+}
+
+/* Rows of the page whose memory is there. POOL guards it; others look. */
+static _Atomic uint32_t row_count;
+
+void hak_shared_begin_rows(void)
+{
+	atomic_store_explicit(&row_count, 0, memory_order_relaxed);
+}
+
+/* With all before it. */
+static bool has_row(unsigned char *page, uint32_t superslab)
+{
+	uint32_t count = atomic_load_explicit(&row_count, memory_order_relaxed);
+	size_t page_mask = hak_os_page_bytes() - 1;
+
+	if (hak_likely(superslab < count))
+		return true;
+	size_t start = row_offset(count) & ~page_mask;
+	size_t end = (row_offset(superslab + 1) + page_mask) & ~page_mask;
+
+	if (!hak_os_populate(page + start, end - start))
+		return false;
+	/* seq_cst: as the giving away in the header, of these rows */
+	atomic_store_explicit(&row_count,
+			      (uint32_t)((end - HAK_PAGE_SUPERSLABS) / HAK_PAGE_SUPERSLAB_ROW),
+			      memory_order_seq_cst);
+	return true;
+}
+
 uint64_t hak_shared_reclaimed_ns(void)
 {
 	unsigned char *page = hak_shared_page();
@@ -60,11 +93,6 @@ void hak_shared_write(unsigned char *page, size_t offset, const uint8_t *bytes, 
 		atomic_store_explicit(&words[i], word, memory_order_release);
 	}
 	atomic_store_explicit(&words[0], sequence + 1, memory_order_release);
-}
-
-static size_t row_offset(uint32_t superslab)
-{
-	return HAK_PAGE_SUPERSLABS + (size_t)superslab * HAK_PAGE_SUPERSLAB_ROW;
 }
 
 static void read_row(unsigned char *page, uint32_t superslab, struct hak_superslab_row *row)
@@ -139,13 +167,15 @@ static void put_pages(struct hak_superslab_row *row, uint32_t unit, uint64_t mas
 	}
 }
 
-void hak_shared_write_superslab(unsigned char *page, uint32_t superslab,
+bool hak_shared_write_superslab(unsigned char *page, uint32_t superslab,
 				const struct hak_shared_units *units, bool is_new)
 {
 	uint32_t first = superslab * (uint32_t)HAK_SUPERSLAB_UNITS;
 	struct hak_superslab_row row;
 	uint64_t kept[HAK_SUPERSLAB_WORDS];
 
+	if (!has_row(page, superslab))
+		return false;
 	hak_lock_take(&row_lock);
 	read_row(page, superslab, &row);
 	for (unsigned i = 0; i < HAK_SUPERSLAB_WORDS; i++) {
@@ -161,6 +191,7 @@ void hak_shared_write_superslab(unsigned char *page, uint32_t superslab,
 		put_pages(&row, unit, marks_of(unit), marks_of(unit));
 	write_row(page, superslab, &row);
 	hak_lock_give(&row_lock);
+	return true;
 }
 
 void hak_shared_write_slab(const struct hak_slab *slab)
@@ -175,6 +206,9 @@ void hak_shared_write_slab(const struct hak_slab *slab)
 	unsigned unit_count = hak_size_classes[hak_region_class(unit)].unit_count;
 	struct hak_superslab_row row;
 
+	/* Not there yet: who gives it away sees our marks. seq_cst: see the header */
+	if (superslab >= atomic_load_explicit(&row_count, memory_order_seq_cst))
+		return;
 	hak_lock_take(&row_lock);
 	read_row(page, superslab, &row);
 	put_pages(&row, unit, hak_bitmap_mask(0, unit_count * (unsigned)UNIT_PAGES),

@@ -24,6 +24,9 @@
  * before the look whether there is a page, the giving before the look at the bits, and all four are
  * sequentially consistent, so one of the two sees the other (Dekker 1965).
  *
+ * The memory of the page comes as it is needed, some dozens of rows at a time, and is asked for
+ * before it is touched: shared memory is not there for good once it is mapped (shared.c, has_row).
+ *
  * What the daemon may have scribbled into a row is kept, and misleads the daemon alone.
  *
  * Threads    any.
@@ -42,7 +45,7 @@ struct hak_shared {
 	unsigned char *mapping;	       /* the same, kept for the next daemon; attach.c's own */
 	_Atomic uint32_t agent_count;  /* 0 or 1 threads of ours (govern/agent.h) */
 	_Atomic uint64_t agent_due_ns; /* when one may be started; agent.c's own */
-	_Atomic int pid;	       /* whose memory it is; 0: not known yet, -1: never */
+	_Atomic int pid;	       /* whose memory it is; 0: not known yet */
 };
 
 /* NULL until the process has such a page. */
@@ -77,9 +80,13 @@ struct hak_shared_units {
 	const uint64_t *lazy;	   /* free, and marked MADV_FREE */
 };
 
+/* A page is about to be given away, of which no row is there yet. Under the pool's lock. */
+void hak_shared_begin_rows(void);
+
 /* Writes the row of one SuperSlab, after a change; the first time on a page (`is_new`) with the
- * marks that slabs have. Under the pool's lock. */
-void hak_shared_write_superslab(unsigned char *page, uint32_t superslab,
+ * marks that slabs have. Under the pool's lock. False: there is no memory for the row, and the page
+ * tells half of it: it is to be given up. */
+bool hak_shared_write_superslab(unsigned char *page, uint32_t superslab,
 				const struct hak_shared_units *units, bool is_new);
 
 /* Writes the marks of a slab, after its lazy_pages changed (by

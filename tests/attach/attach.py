@@ -255,6 +255,16 @@ class Cases:
         program.go()
         program.ends()
 
+    def vforks(self):
+        """A child that borrows its parent's memory does not register that as its own."""
+        daemon = Daemon(self.socket)
+        program = self.run("vforks")
+        page = daemon.accept()
+        program.hears("held")
+        assert page.pid == program.process.pid
+        program.go()
+        program.ends()
+
     def keeps_no_descriptor(self):
         daemon = Daemon(self.socket)
         program = self.run("keeps_no_descriptor")

@@ -194,6 +194,25 @@ static void clones(void)
 	wait_for_case();
 }
 
+/* The child of a vfork(2) works in its parent's memory, and is not whose heap it is. */
+static void vforks(void)
+{
+	pid_t child;
+	int status;
+
+	hold(1 * MIB);
+	child = vfork();
+	if (child == 0) {
+		hold(16 * MIB);
+		_exit(0);
+	}
+	expect(waitpid(child, &status, 0) == child && status == 0, "the child ended well");
+	sleep(2); /* it has been tried, by the child */
+	hold(20 * MIB);
+	say("held");
+	wait_for_case();
+}
+
 static void keeps_no_descriptor(void)
 {
 	unsigned before = open_descriptors();
@@ -355,6 +374,7 @@ int main(int count, char **arguments)
 		{"is_trimmed", is_trimmed},
 		{"forks", forks},
 		{"clones", clones},
+		{"vforks", vforks},
 		{"keeps_no_descriptor", keeps_no_descriptor},
 		{"has_no_descriptors", has_no_descriptors},
 		{"has_closed_standard_descriptors", has_closed_standard_descriptors},

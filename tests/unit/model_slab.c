@@ -71,7 +71,11 @@ void hak_os_yield(void)
 /* Nobody reads along. */
 _Atomic(struct hak_shared *) hak_shared;
 
-void hak_shared_write_superslab(unsigned char *page, uint32_t superslab,
+void hak_shared_begin_rows(void)
+{
+}
+
+bool hak_shared_write_superslab(unsigned char *page, uint32_t superslab,
 				const struct hak_shared_units *units, bool is_new)
 {
 	(void)page;
@@ -79,6 +83,7 @@ void hak_shared_write_superslab(unsigned char *page, uint32_t superslab,
 	(void)units;
 	(void)is_new;
 	MODEL_CHECK(false);
+	return false;
 }
 
 uint64_t hak_shared_reclaimed_ns(void)
