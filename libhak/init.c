@@ -141,9 +141,16 @@ static void prepare_for_filter(void)
 /* Linked with -z initfirst, and in a static program by its priority, the first of all constructors:
  * before the C library's own, so that `environ` is not set and the loader's copy is what there
  * is. */
-__attribute__((constructor(101))) static void hak_init(int count, char **arguments,
-						       char **environment)
+__attribute__((constructor(101))) HAK_HIDDEN void hak_init(int count, char **arguments,
+							   char **environment);
+
+void hak_init(int count, char **arguments, char **environment)
 {
+	static bool is_done;
+
+	if (is_done)
+		return;
+	is_done = true;
 	if (count > 0)
 		hak_line_name(arguments[0]);
 	hak_settings_read(environment);

@@ -72,7 +72,7 @@ void hak_misuse_report(const struct hak_misuse *misuse)
 	put_reason(&line, misuse);
 	hak_line_write(&line);
 	if (hak_settings.misuse == HAK_ON_MISUSE_ABORT)
-		abort();
+		hak_report_abort();
 	atomic_fetch_add_explicit(&misuse_count, 1, memory_order_relaxed);
 }
 

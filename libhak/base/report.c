@@ -1,6 +1,8 @@
 #include "base/report.h"
 
 #include <errno.h>
+#include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -94,6 +96,17 @@ void hak_line_write_to(struct hak_line *line, int fd)
 	errno = saved_errno;
 }
 
+void hak_report_abort(void)
+{
+	static _Atomic int dying;
+	static const uintptr_t by_default[4]; /* the kernel's struct sigaction: SIG_DFL */
+	int id = (int)syscall(SYS_gettid);
+
+	if (atomic_exchange_explicit(&dying, id, memory_order_relaxed) == id)
+		(void)syscall(SYS_rt_sigaction, SIGABRT, by_default, NULL, sizeof(uint64_t));
+	abort();
+}
+
 void hak_report_broken(const char *text)
 {
 	struct hak_line line;
@@ -101,5 +114,5 @@ void hak_report_broken(const char *text)
 	hak_line_begin(&line);
 	hak_line_put(&line, text);
 	hak_line_write(&line);
-	abort();
+	hak_report_abort();
 }

@@ -35,6 +35,10 @@ void hak_line_put_address(struct hak_line *line, const void *address);
 void hak_line_write(struct hak_line *line);
 void hak_line_write_to(struct hak_line *line, int fd);
 
+/* Ends the process by abort(3). A handler of SIGABRT that comes back here, since it allocates while
+ * the heap is in the midst of something, is not called again. */
+_Noreturn void hak_report_abort(void);
+
 #define HAK_STRINGIFY_(x) #x
 #define HAK_STRINGIFY(x) HAK_STRINGIFY_(x)
 

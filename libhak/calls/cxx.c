@@ -17,6 +17,7 @@
 
 #include <dlfcn.h>
 #include <hak/hak.h>
+#include <stdatomic.h>
 #include <string.h>
 
 typedef void (*new_handler)(void);
@@ -28,38 +29,39 @@ extern void _ZSt17__throw_bad_allocv(void) __attribute__((weak));
 /* Weak, since a static program has no dlopen, and no library that could come later. */
 #pragma weak dlopen
 #pragma weak dlsym
-#pragma weak dlclose
 
-/* Writes a function of a libstdc++ that was loaded since, or NULL. Only after an allocation has
- * failed, and outside the gate: the loader takes its lock and may allocate. */
-static void find_later(const char *name, void *function, size_t bytes)
+/* Writes a function of a libstdc++ that was loaded since, or NULL. Outside the gate: the loader
+ * takes its lock and may allocate. So it is asked once for each; the library, which who called new
+ * is compiled against, stays from here on. */
+static void find_later(_Atomic(void *) *known, const char *name, void *function, size_t bytes)
 {
-	void *library = dlopen != NULL ? dlopen("libstdc++.so.6", RTLD_LAZY | RTLD_NOLOAD) : NULL;
-	void *symbol = NULL;
+	void *symbol = atomic_load_explicit(known, memory_order_relaxed), *library;
 
-	if (library != NULL) {
-		symbol = dlsym(library, name);
-		/* Who called new is compiled against it and keeps it here. */
-		dlclose(library);
+	if (symbol == NULL && dlopen != NULL) {
+		library = dlopen("libstdc++.so.6", RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+		symbol = library != NULL ? dlsym(library, name) : NULL;
+		atomic_store_explicit(known, symbol, memory_order_relaxed);
 	}
 	memcpy(function, &symbol, bytes);
 }
 
 static new_handler handler_now(void)
 {
+	static _Atomic(void *) known;
 	new_handler (*get)(void) = _ZSt15get_new_handlerv;
 
 	if (get == NULL)
-		find_later("_ZSt15get_new_handlerv", &get, sizeof get);
+		find_later(&known, "_ZSt15get_new_handlerv", &get, sizeof get);
 	return get != NULL ? get() : NULL;
 }
 
 static _Noreturn void throw_bad_alloc(void)
 {
+	static _Atomic(void *) known;
 	void (*throw_it)(void) = _ZSt17__throw_bad_allocv;
 
 	if (throw_it == NULL)
-		find_later("_ZSt17__throw_bad_allocv", &throw_it, sizeof throw_it);
+		find_later(&known, "_ZSt17__throw_bad_allocv", &throw_it, sizeof throw_it);
 	if (throw_it != NULL)
 		throw_it();
 	hak_report_broken("operator new has no memory and no libstdc++ to say so");
@@ -130,22 +132,23 @@ REPLACEABLE void *_ZnamSt11align_val_t(size_t size, size_t alignment)
 /* operator new and new[] with nothrow. Where new is not ours, or has failed: libstdc++'s own form,
  * the throwing one in a try block. In a static program there is none to be found: what a handler
  * throws then ends the program, as it does in any function that promises not to throw. */
-static HAK_NOINLINE void *new_nothrow(const char *name, size_t size, nothrow_t tag)
+static HAK_NOINLINE void *new_nothrow(_Atomic(void *) *known, const char *name, size_t size,
+				      nothrow_t tag)
 {
 	void *(*form)(size_t, nothrow_t);
 
-	find_later(name, &form, sizeof form);
+	find_later(known, name, &form, sizeof form);
 	if (form != NULL)
 		return form(size, tag);
 	return _Znwm == new_plain ? new_slowly(size, 0, false) : _Znwm(size);
 }
 
-static HAK_NOINLINE void *new_aligned_nothrow(const char *name, size_t size, size_t alignment,
-					      nothrow_t tag)
+static HAK_NOINLINE void *new_aligned_nothrow(_Atomic(void *) *known, const char *name, size_t size,
+					      size_t alignment, nothrow_t tag)
 {
 	void *(*form)(size_t, size_t, nothrow_t);
 
-	find_later(name, &form, sizeof form);
+	find_later(known, name, &form, sizeof form);
 	if (form != NULL)
 		return form(size, alignment, tag);
 	if (_ZnwmSt11align_val_t == new_aligned)
@@ -155,38 +158,48 @@ static HAK_NOINLINE void *new_aligned_nothrow(const char *name, size_t size, siz
 
 NEW(_ZnwmRKSt9nothrow_t, size_t size, nothrow_t tag)
 {
+	static _Atomic(void *) known;
 	void *block = _Znwm == new_plain ? hak_malloc(size) : NULL;
 
-	return hak_likely(block != NULL) ? block : new_nothrow("_ZnwmRKSt9nothrow_t", size, tag);
+	if (hak_likely(block != NULL))
+		return block;
+	return new_nothrow(&known, "_ZnwmRKSt9nothrow_t", size, tag);
 }
 
 NEW(_ZnamRKSt9nothrow_t, size_t size, nothrow_t tag)
 {
+	static _Atomic(void *) known;
 	bool is_ours = _Znam == new_array && _Znwm == new_plain;
 	void *block = is_ours ? hak_malloc(size) : NULL;
 
-	return hak_likely(block != NULL) ? block : new_nothrow("_ZnamRKSt9nothrow_t", size, tag);
+	if (hak_likely(block != NULL))
+		return block;
+	return new_nothrow(&known, "_ZnamRKSt9nothrow_t", size, tag);
 }
 
 NEW(_ZnwmSt11align_val_tRKSt9nothrow_t, size_t size, size_t alignment, nothrow_t tag)
 {
+	static _Atomic(void *) known;
 	bool is_ours = _ZnwmSt11align_val_t == new_aligned;
 	void *block = is_ours ? hak_memalign(alignment, size) : NULL;
 
 	if (hak_likely(block != NULL))
 		return block;
-	return new_aligned_nothrow("_ZnwmSt11align_val_tRKSt9nothrow_t", size, alignment, tag);
+	return new_aligned_nothrow(&known, "_ZnwmSt11align_val_tRKSt9nothrow_t", size, alignment,
+				   tag);
 }
 
 NEW(_ZnamSt11align_val_tRKSt9nothrow_t, size_t size, size_t alignment, nothrow_t tag)
 {
+	static _Atomic(void *) known;
 	bool is_ours = _ZnamSt11align_val_t == new_aligned_array &&
 		       _ZnwmSt11align_val_t == new_aligned;
 	void *block = is_ours ? hak_memalign(alignment, size) : NULL;
 
 	if (hak_likely(block != NULL))
 		return block;
-	return new_aligned_nothrow("_ZnamSt11align_val_tRKSt9nothrow_t", size, alignment, tag);
+	return new_aligned_nothrow(&known, "_ZnamSt11align_val_tRKSt9nothrow_t", size, alignment,
+				   tag);
 }
 
 static void delete_plain(void *block)

@@ -17,6 +17,9 @@ static _Atomic uint64_t due_ns;
 
 static _Atomic uint64_t returned_bytes;
 
+/* The system did not take the last that was to go: it is locked. */
+static _Atomic bool is_refused;
+
 /* The most SuperSlabs that one slow path gives back: 2 MiB take the kernel up to 130 us, and a
  * malloc that returns a gibibyte would stand still for 70 ms. */
 #define BATCH 8
@@ -61,6 +64,8 @@ size_t hak_purge_claim(const struct hak_pool_claim *claim, enum hak_pool_outcome
 		first = next_unit(claim, end, true);
 	}
 	hak_pool_put_back(claim, advised ? outcome : HAK_POOL_KEPT);
+	if (outcome == HAK_POOL_RETURNED)
+		atomic_store_explicit(&is_refused, !advised, memory_order_relaxed);
 	if (!advised)
 		return 0;
 	if (outcome == HAK_POOL_RETURNED) {
@@ -87,7 +92,8 @@ static bool purge_superslabs(uint64_t before_ns)
 
 bool hak_purge_is_pending(void)
 {
-	return hak_pool_has_empty() || hak_huge_cache_has_any();
+	return (hak_pool_has_empty() && !atomic_load_explicit(&is_refused, memory_order_relaxed)) ||
+	       hak_huge_cache_has_any();
 }
 
 bool hak_purge_has_more(uint64_t now_ns)
@@ -98,7 +104,7 @@ bool hak_purge_has_more(uint64_t now_ns)
 
 void hak_purge_if_due(uint64_t now_ns)
 {
-	if (!hak_purge_is_pending())
+	if (!hak_pool_has_empty() && !hak_huge_cache_has_any())
 		return;
 	uint64_t due = atomic_load_explicit(&due_ns, memory_order_relaxed);
 

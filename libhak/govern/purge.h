@@ -2,7 +2,7 @@
  *
  * What has been unused for the decay (HAK_DECAY) goes back on a later slow path, looked at no more
  * often than the interval, a few SuperSlabs at a time. Memory that cannot go back (it is locked)
- * stays usable and is tried again a decay later.
+ * stays usable and is tried again a decay later, where somebody looks anyway.
  *
  * Threads    any, inside the fork gate; one at a time purges, the others pass by.
  */
@@ -52,7 +52,7 @@ void hak_purge_if_due(uint64_t now_ns);
 /* True: the last call has left some of what was due, for the next. */
 bool hak_purge_has_more(uint64_t now_ns);
 
-/* True: there is something whose time will come. */
+/* True: there is something whose time will come, and that the system has not just refused. */
 bool hak_purge_is_pending(void);
 
 #endif

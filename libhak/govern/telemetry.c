@@ -19,7 +19,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+/* Numbers are written down so often; the more threads there were, the more seldom: to add one up
+ * takes up to a microsecond. */
 #define INTERVAL_NS ((uint64_t)10000000)
+#define INTERVAL_TALLIES 128
+#define INTERVALS_MAX 50
 
 /* What one thread may hold back: the larger of these. A tally costs some 200 ns to add up, which
  * must stay small beside moving so many bytes. */
@@ -30,7 +34,7 @@
 /* Whoever takes it does the work, and owns all of the below but the atomics. */
 static _Atomic bool is_busy;
 
-static _Atomic uint64_t published_ns;
+static _Atomic uint64_t published_ns, pause_ns = INTERVAL_NS;
 static _Atomic int32_t moved_kib_max;
 static _Atomic uint64_t epoch_read; /* the mailbox's, the last time that it was read */
 static _Atomic bool is_trimming;
@@ -80,6 +84,11 @@ static void collect(uint64_t now_ns)
 	int64_t tally_count = hak_stats_collect(&stats, &sums);
 	int64_t most = (int64_t)(stats.live_bytes / MOVED_SHARE);
 
+	uint64_t intervals = 1 + (uint64_t)tally_count / INTERVAL_TALLIES;
+
+	atomic_store_explicit(&pause_ns,
+			      INTERVAL_NS * (intervals < INTERVALS_MAX ? intervals : INTERVALS_MAX),
+			      memory_order_relaxed);
 	telemetry.live_bytes = stats.live_bytes;
 	telemetry.cached_bytes = stats.cached_bytes;
 	telemetry.free_bytes = stats.free_bytes;
@@ -265,7 +274,8 @@ static bool is_due(unsigned char *page, uint64_t now_ns)
 	if (page == NULL)
 		return hak_attach_is_due(now_ns);
 	/* now_ns may lie before it: another thread has published since this one read the clock. */
-	return now_ns >= atomic_load_explicit(&published_ns, memory_order_relaxed) + INTERVAL_NS ||
+	return now_ns >= atomic_load_explicit(&published_ns, memory_order_relaxed) +
+				 atomic_load_explicit(&pause_ns, memory_order_relaxed) ||
 	       hak_telemetry_has_news(page);
 }
 

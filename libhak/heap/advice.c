@@ -39,7 +39,7 @@ static unsigned age_of(uint8_t stamp, uint64_t now_ns)
 	return (unsigned)(stamp_at(now_ns) + STAMP_COUNT - stamp) % STAMP_COUNT;
 }
 
-static bool was_returned_lately(uint8_t stamp)
+bool hak_advice_is_soon(uint8_t stamp)
 {
 	return stamp != 0 && age_of(stamp, hak_os_now_ns()) <= REFAULT_STAMPS;
 }
@@ -70,7 +70,7 @@ uint8_t hak_advice_reclaimed_at(uint8_t marked_at)
 /* Most memory never went anywhere, and costs no look at the clock. */
 static void note_refault(uint8_t stamp, int64_t lazy_bytes, int64_t returned_bytes)
 {
-	if (returned_bytes != 0 && was_returned_lately(stamp))
+	if (returned_bytes != 0 && hak_advice_is_soon(stamp))
 		hak_tally_add_refaulted(returned_bytes);
 	uint64_t reclaimed_ns = lazy_bytes != 0 ? hak_shared_reclaimed_ns() : 0;
 

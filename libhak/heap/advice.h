@@ -38,6 +38,9 @@ void hak_advice_begin(struct hak_slab *slab);
 /* A time in steps of 2 s: never 0, which is "never", and the same again after 510 s. */
 uint8_t hak_advice_stamp(void);
 
+/* What went then and is needed now should have stayed: 10 s have not passed. */
+bool hak_advice_is_soon(uint8_t stamp);
+
 /* When a daemon took marked pages, if it has since something was marked at that time; 0: it has
  * not, or so long ago that such a time does not tell. */
 uint8_t hak_advice_reclaimed_at(uint8_t marked_at);

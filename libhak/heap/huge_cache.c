@@ -5,7 +5,9 @@
 #include "base/os.h"
 #include "base/report.h"
 #include "base/settings.h"
+#include "heap/advice.h"
 #include "heap/budget.h"
+#include "heap/tally.h"
 
 /* A clock costs a tenth of a huge block's malloc and free: what is freed has no age until somebody
  * looks at all of them. As a number it is younger than all others. */
@@ -23,6 +25,13 @@ static struct {
 	_Atomic unsigned leaving_count; /* on the way out of the cache to the system */
 	struct hak_mapping *mappings[HAK_HUGE_CACHE_SLOTS];
 } cache = {.lock = HAK_LOCK_OF(HAK_LOCK_CACHE)};
+
+/* What has gone for its age, for as long as that is lately: mappings that are made meanwhile should
+ * have come from here. The cache's lock guards it, bytes is read by others. */
+static struct {
+	_Atomic size_t bytes;
+	uint8_t stamp; /* of the last (advice.h) */
+} departed;
 
 /* Memory leaves the cache, and begins to do so before it is counted there no longer: whoever finds
  * neither (hak_huge_cache_make_room) knows that it is with the system. */
@@ -274,6 +283,37 @@ static struct hak_mapping *cache_take_aligned(size_t bytes, size_t alignment)
 	return mapping;
 }
 
+static size_t departed_bytes(void)
+{
+	return atomic_load_explicit(&departed.bytes, memory_order_relaxed);
+}
+
+static void note_departed(size_t bytes)
+{
+	hak_lock_take(&cache.lock);
+	if (hak_advice_is_soon(departed.stamp))
+		bytes += departed_bytes();
+	atomic_store_explicit(&departed.bytes, bytes, memory_order_relaxed);
+	departed.stamp = hak_advice_stamp();
+	hak_lock_give(&cache.lock);
+}
+
+/* Each departed byte once. */
+static HAK_NOINLINE void note_refault(size_t bytes)
+{
+	bool is_soon;
+
+	hak_lock_take(&cache.lock);
+	is_soon = hak_advice_is_soon(departed.stamp);
+	if (bytes > departed_bytes())
+		bytes = departed_bytes();
+	atomic_store_explicit(&departed.bytes, is_soon ? departed_bytes() - bytes : 0,
+			      memory_order_relaxed);
+	hak_lock_give(&cache.lock);
+	if (is_soon)
+		hak_tally_add_refaulted((int64_t)bytes);
+}
+
 /* With the last reserve, if need be. NULL: no memory. */
 static struct hak_mapping *take_fresh(size_t bytes, size_t alignment)
 {
@@ -283,6 +323,8 @@ static struct hak_mapping *take_fresh(size_t bytes, size_t alignment)
 		hak_huge_cache_make_room();
 		mapping = hak_mapping_make(bytes, alignment);
 	}
+	if (hak_unlikely(departed_bytes() != 0) && mapping != NULL)
+		note_refault(mapping->bytes);
 	return mapping;
 }
 
@@ -333,6 +375,8 @@ size_t hak_huge_cache_purge(uint64_t before_ns)
 		bytes += evicted->bytes;
 		unmap_evicted(evicted);
 	}
+	if (bytes != 0)
+		note_departed(bytes);
 	return bytes;
 }
 

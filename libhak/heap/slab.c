@@ -575,8 +575,14 @@ void hak_slab_unclaim(uint32_t unit, const uint64_t claimed[HAK_SLAB_WORDS], uns
 	uint64_t control = atomic_load_explicit(&hak_control_slab(unit)->control,
 						memory_order_relaxed);
 
+	unsigned class_idx = hak_control_class(control), freed_twice = 0;
+
 	for (unsigned i = 0; i < HAK_SLAB_WORDS; i++)
 		if (claimed[i] != 0)
-			(void)give_word(hak_control_class(control), unit, i, claimed[i]);
-	add(unit, count);
+			freed_twice += give_word(class_idx, unit, i, claimed[i]);
+	/* By somebody meanwhile, as if the block had been in use: it is counted already. */
+	if (hak_unlikely(freed_twice != 0))
+		hak_tally_add_taken(class_idx, (int64_t)freed_twice);
+	if (count != freed_twice)
+		add(unit, count - freed_twice);
 }

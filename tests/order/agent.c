@@ -76,18 +76,28 @@ static void nap(void)
 	nanosleep(&time, NULL);
 }
 
-static void use_and_free(void)
-{
-	static char *blocks[BLOCKS];
+static char *blocks[BLOCKS];
 
+static void use(void)
+{
 	for (size_t i = 0; i < BLOCKS; i++) {
 		blocks[i] = malloc(BLOCK_BYTES);
 		must(blocks[i] != NULL, "no memory");
 		memset(blocks[i], 1, BLOCK_BYTES);
 	}
 	must(resident_bytes() > 90 * MIB, "it is resident");
+}
+
+static void free_all(void)
+{
 	for (size_t i = 0; i < BLOCKS; i++)
 		free(blocks[i]);
+}
+
+static void use_and_free(void)
+{
+	use();
+	free_all();
 }
 
 static void await_threads(unsigned long count)
@@ -240,6 +250,15 @@ static void read_status_of_agent(char *text, size_t text_bytes)
 	read_file(path, text, text_bytes);
 }
 
+/* How often it has woken. */
+static unsigned long switches_of_agent(void)
+{
+	char path[64];
+
+	snprintf(path, sizeof path, "/proc/self/task/%d/status", agent_id());
+	return number_of(path, "\nvoluntary_ctxt_switches:\t");
+}
+
 /* The kernel, too, keeps two signals from being blocked: SIGKILL and SIGSTOP. */
 static void is_quiet(void)
 {
@@ -255,6 +274,30 @@ static void is_quiet(void)
 		read_status_of_agent(text, sizeof text);
 	} while (strncmp(text, "Name:\thak-agent\n", 16) != 0);
 	must(strstr(text, "\nSigBlk:\tfffffffe7ffbfeff\n") != NULL, text);
+}
+
+/* Locked memory cannot go back. Who has nothing else is not worth a look four times a second. */
+static void is_locked(void)
+{
+	const struct timespec a_while = {.tv_sec = 3};
+
+	use();
+	/* By syscall(2): sanitizers make mlock(2) do nothing. */
+	for (size_t i = 0; i < BLOCKS; i++)
+		if (syscall(SYS_mlock, blocks[i], BLOCK_BYTES) != 0)
+			_exit(77); /* RLIMIT_MEMLOCK */
+	free_all();
+	await_threads(2);
+	for (int i = 0; i < SECONDS_MAX / 3; i++) {
+		unsigned long before = switches_of_agent();
+
+		nanosleep(&a_while, NULL);
+		if (switches_of_agent() - before <= 3) {
+			must(resident_bytes() > 90 * MIB, "what is locked is still there");
+			return;
+		}
+	}
+	fail("it looks again and again for what cannot go");
 }
 
 static void await_child(pid_t child)
@@ -479,6 +522,7 @@ int main(int count, char **arguments)
 		{"gives_back", gives_back},
 		{"sweeps_all", sweeps_all},
 		{"is_quiet", is_quiet},
+		{"is_locked", is_locked},
 		{"is_not_pinned", is_not_pinned},
 		{"forks", forks},
 		{"becomes_a_daemon", becomes_a_daemon},

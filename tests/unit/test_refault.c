@@ -154,12 +154,34 @@ static void marks_count_where_a_daemon_has_taken_them(void **state)
 	atomic_store(&hak_shared, NULL);
 }
 
+/* Huge blocks whose mappings went while they were cached. */
+static void mappings_that_come_back_at_once(void **state)
+{
+	const size_t bytes = (size_t)20 << 20;
+	int64_t before = sums_now().refaulted_bytes;
+	void *one = hak_malloc(bytes), *other = hak_malloc(bytes);
+
+	(void)state;
+	assert_int_equal(sums_now().refaulted_bytes, before);
+	hak_free(one);
+	hak_free(hak_malloc(bytes)); /* out of the cache */
+	assert_int_equal(sums_now().refaulted_bytes, before);
+	assert_true(hak_trim(SIZE_MAX) >= bytes);
+	one = hak_malloc(bytes / 2);
+	assert_in_range(sums_now().refaulted_bytes - before, bytes / 2, bytes / 2 + 8192);
+	hak_free(hak_malloc(3 * bytes)); /* no more than has gone */
+	assert_in_range(sums_now().refaulted_bytes - before, bytes, bytes + 8192);
+	hak_free(one);
+	hak_free(other);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_heap_that_grows_has_no_refaults),
 		cmocka_unit_test(runs_that_come_back_at_once),
 		cmocka_unit_test(pages_in_slabs_that_come_back_at_once),
+		cmocka_unit_test(mappings_that_come_back_at_once),
 		cmocka_unit_test(ten_seconds_are_soon),
 		cmocka_unit_test(marks_count_where_a_daemon_has_taken_them),
 	};

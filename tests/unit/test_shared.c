@@ -300,6 +300,47 @@ static void a_fork_keeps_its_marks(void **state)
 	detach();
 }
 
+static int count_block(const struct hak_heap_block *block, void *context)
+{
+	(void)block;
+	++*(size_t *)context;
+	return 0;
+}
+
+static bool has_unmarked_units(void)
+{
+	struct hak_thread *thread = hak_thread_enter();
+	uint32_t superslab = UINT32_MAX;
+	struct hak_pool_claim claim;
+	bool found = false;
+
+	while (superslab != 0) {
+		if (!hak_pool_claim_unmarked(&superslab, &claim))
+			continue;
+		hak_pool_put_back(&claim, HAK_POOL_KEPT);
+		found = true;
+	}
+	hak_thread_leave(thread);
+	return found;
+}
+
+/* It closes the gate as a fork does, after which nobody knows of marks; but it is none. */
+static void a_walk_takes_no_mark_away(void **state)
+{
+	uint32_t random = 44;
+	size_t count = 0;
+
+	(void)state;
+	take(0, BLOCKS);
+	give(0, BLOCKS, 95, &random);
+	mark_all();
+	assert_false(has_unmarked_units());
+	assert_int_equal(hak_heap_walk(count_block, &count), 0);
+	assert_true(count > 0);
+	assert_false(has_unmarked_units());
+	give_all();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -307,6 +348,7 @@ int main(void)
 		cmocka_unit_test(a_later_page_has_all),
 		cmocka_unit_test(threads_lose_no_change),
 		cmocka_unit_test(a_fork_keeps_its_marks),
+		cmocka_unit_test(a_walk_takes_no_mark_away),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,6 @@
 /* Goal: what live blocks have left idle for a decay goes back to the system, though the program
  * goes on with no more than its magazines hold; what it needs again within the decay stays.
- * All goes where an agent sees the program stand still.
+ * All goes where an agent sees the program stand still, and nothing by a clock that is late.
  * Method: 96 MiB of blocks of mixed sizes, of which all but every sixteenth are freed; then pairs
  * of malloc and free in a few classes, which never miss. Resident memory from /proc, the blocks'
  * contents, and what was given back by libhak's own count.
@@ -141,12 +141,33 @@ static void all_goes_by_the_agent_alone(void **state)
 	check_and_give_rest();
 }
 
+/* A thread that read the clock, and came by after another that had read it later. Last, since the
+ * heap's own clock stands still for a minute from here. */
+static void no_time_passes_by_an_older_clock(void **state)
+{
+	uint64_t before;
+
+	(void)state;
+	take(true);
+	hak_sweep_if_due(hak_os_now_ns() + 60000000000u);
+	before = hak_purge_returned_bytes();
+	for (int breath = 0; breath < 10; breath++) {
+		give_most();
+		hit(2);
+		take(false);
+	}
+	assert_true(hak_purge_returned_bytes() - before < 8 * MIB);
+	give_most();
+	check_and_give_rest();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_idle_goes_back),
 		cmocka_unit_test(a_heap_that_breathes_keeps_its_memory),
 		cmocka_unit_test(all_goes_by_the_agent_alone),
+		cmocka_unit_test(no_time_passes_by_an_older_clock),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
