@@ -208,7 +208,7 @@ static void notify_status(struct daemon *daemon, const char *ready)
 	snprintf(status, sizeof status, "%zu client%s, %s live, soft budget %s, pressure %s%s%s",
 		 table->client_count, table->client_count == 1 ? "" : "s", live, budget,
 		 pressure_words(daemon, pressure, sizeof pressure),
-		 daemon->effects.is_dry_run ? ", dry run" : "",
+		 allot_all_is_dry(&table->allot) ? ", dry run" : "",
 		 daemon->reload.is_good ? "" : ", bad configuration");
 	if (ready[0] == '\0' && strcmp(status, daemon->status) == 0)
 		return;
@@ -223,7 +223,7 @@ static void notify_status(struct daemon *daemon, const char *ready)
 
 static bool is_resting(const void *effects, uint64_t now_ns)
 {
-	return effects_is_resting(effects, now_ns);
+	return effects_is_paused(effects, now_ns);
 }
 
 static enum effects_answer release_remotely(void *advisor, struct client *client,
@@ -235,7 +235,7 @@ static enum effects_answer release_remotely(void *advisor, struct client *client
 }
 
 /* The governor's way to clients that need not run, while there is one. What idle clients have
- * marked the advisor takes by itself, unless the governor rests. */
+ * marked the advisor takes by itself, unless there is a pause. */
 static void join(struct daemon *daemon)
 {
 	daemon->effects.remote = (struct effects_remote){
@@ -348,6 +348,7 @@ static void init_policy(struct daemon *daemon, const struct daemon_options *opti
 
 	daemon->table.allot.default_soft_bytes = options->soft_budget_bytes;
 	daemon->table.allot.memory_bytes = options->memory_bytes;
+	daemon->table.allot.is_dry_run = options->is_dry_run;
 	reload_init(&daemon->reload, &daemon->table, &options->config);
 	if (!reload_now(&daemon->reload, &report))
 		log_say(LOG_ERR, "The configuration has errors: going on without one.");
@@ -364,7 +365,8 @@ static int init_advisor(struct daemon *daemon, const struct daemon_options *opti
 		error = line_start_advisor(&fd);
 	if (error == 0)
 		error = advisor_init(&daemon->advisor, daemon->base, &daemon->table,
-				     options->runtime_dir, fd, options->remote_reclaim);
+				     &daemon->effects.actions, options->runtime_dir, fd,
+				     options->remote_reclaim);
 	if (error == 0 && fd >= 0)
 		error = privilege_keep(0);
 	if (error != 0)
@@ -412,7 +414,7 @@ int daemon_init(struct daemon *daemon, const struct daemon_options *options)
 		error = init_servers(daemon);
 	if (error == 0)
 		error = effects_init(&daemon->effects, daemon->base, &daemon->table,
-				     &options->effects);
+				     options->slack_bytes);
 	if (error == 0)
 		error = adopt_sockets(daemon, served);
 	if (error == 0)

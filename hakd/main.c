@@ -157,12 +157,11 @@ static int parse(int count, char **words, struct daemon_options *options, int *l
 					      "error, warning, info or debug");
 			break;
 		case OPTION_SLACK:
-			if (!text_parse_bytes(optarg, options->memory_bytes,
-					      &options->effects.slack_bytes))
+			if (!text_parse_bytes(optarg, options->memory_bytes, &options->slack_bytes))
 				return refuse("--slack", optarg, "a size or a percentage");
 			break;
 		case OPTION_DRY_RUN:
-			options->effects.is_dry_run = true;
+			options->is_dry_run = true;
 			break;
 		case OPTION_VERSION:
 			printf("hakd %d.%d.%d\n", HAK_VERSION_MAJOR, HAK_VERSION_MINOR,

@@ -255,7 +255,7 @@ static bool remove_pages(struct store *store, size_t *turns)
 	for (; store->gone_count > 0 && *turns > 0; --*turns) {
 		snprintf(lines, sizeof lines, "FDSTOREREMOVE=1\nFDNAME=" PAGE_PREFIX "%" PRIx64,
 			 (uint64_t)store->gone[store->gone_count - 1]);
-		if (manager_send(lines, -1) == -EAGAIN)
+		if (manager_send(lines, -1) != 0)
 			return false;
 		store->gone_count--;
 	}

@@ -172,10 +172,15 @@ static bool serve(struct service *service, int fd)
 		return count < 0 && (errno == EAGAIN || errno == EINTR);
 	pidfd = take_descriptor(&message);
 	if ((message.msg_flags & MSG_TRUNC) == 0 &&
-	    hak_reclaim_decode_request(bytes, (size_t)count, &request))
+	    hak_reclaim_decode_request(bytes, (size_t)count, &request)) {
+		/* Its default action ends us, even where the kernel waits for something of the
+		 * process's: the calls here can be killed, and nothing else ends them. */
+		alarm(SERVICE_REQUEST_SECONDS);
 		carry_out(service, &request, pidfd, &answer);
-	else
+		alarm(0);
+	} else {
 		answer.result = HAK_RECLAIM_REFUSED;
+	}
 	if (pidfd >= 0)
 		close(pidfd);
 	return say(fd, &answer);

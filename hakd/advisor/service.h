@@ -4,7 +4,8 @@
  * that is allowed; others are closed at once. A message that is none is answered REFUSED; a peer
  * that does not read its answers is closed. Each message is answered before the next is read.
  *
- * The limit is a bucket of a second's bytes, of all peers together.
+ * The limit is a bucket of a second's bytes, of all peers together. A request that takes
+ * longer than SERVICE_REQUEST_SECONDS ends the process by SIGALRM: what it looks at holds it up.
  *
  * One thread. Errors: 0, or a negative errno.
  */
@@ -15,6 +16,7 @@
 #include <sys/types.h>
 
 #define SERVICE_PEERS_MAX 4
+#define SERVICE_REQUEST_SECONDS 8
 
 struct service {
 	int listening;		      /* -1: none */

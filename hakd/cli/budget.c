@@ -256,10 +256,13 @@ static enum exit_code persist(struct query *query, const struct budget_wish *wis
 
 	if (code == EXIT_CODE_OK)
 		code = persist_write(dir, wish);
+	/* A file that hakd does not take would keep the next hakd from all of its configuration. */
+	if (code == EXIT_CODE_OK) {
+		code = ask_reload(query, &answer);
+		persist_settle(dir, wish->whose, code == EXIT_CODE_OK);
+	}
 	if (code == EXIT_CODE_OK)
 		code = forget(query, wish, &row);
-	if (code == EXIT_CODE_OK)
-		code = ask_reload(query, &answer);
 	json_decref(answer);
 	json_decref(row);
 	free(dir);

@@ -77,6 +77,7 @@ struct options {
 struct trim {
 	int64_t request, ack, before_bytes, after_bytes, released_bytes;
 	int64_t remote_ack, remote_released_bytes;
+	bool remote_failed;
 };
 
 /* The numbers that are waited for; 0: there is no such part. */
@@ -247,6 +248,7 @@ static enum exit_code get_trim(const struct options *options, struct query *quer
 	remote = json_object_get(client, "remote");
 	trim->remote_ack = json_integer_value(json_object_get(remote, "ack"));
 	trim->remote_released_bytes = json_integer_value(json_object_get(remote, "released_bytes"));
+	trim->remote_failed = json_is_false(json_object_get(remote, "done"));
 	json_decref(client);
 	return judge(&answer);
 }
@@ -300,7 +302,8 @@ static void print_json(const struct options *options, const struct requests *req
 	json_t *object = json_pack("{s:i, s:i, s:I, s:b}", "schema", 1, "pid", (int)options->pid,
 				   "trim_request", (json_int_t)requests->mailbox, "done",
 				   outcome->has_mailbox ||
-					   (requests->mailbox == 0 && outcome->has_remote));
+					   (requests->mailbox == 0 && outcome->has_remote &&
+					    !trim->remote_failed));
 
 	if (outcome->has_mailbox) {
 		json_object_set_new(object, "before_bytes", json_integer(trim->before_bytes));
@@ -364,6 +367,11 @@ static enum exit_code trim_process(const struct options *options, struct query *
 		print_json(options, &requests, &outcome);
 	else
 		print_words(options, &requests, &outcome);
+	if (outcome.has_remote && trim.remote_failed && requests.mailbox == 0) {
+		arguments_complain("hakd's advisor could not do it, or not all of it: hakd's log "
+				   "says why");
+		return EXIT_CODE_FAILED;
+	}
 	return is_late && is_enough(&outcome) ? EXIT_CODE_OK : code;
 }
 

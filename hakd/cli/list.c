@@ -128,6 +128,19 @@ static void print_reclaim(const json_t *status, enum render_size how)
 	free(safe);
 }
 
+/* Of all processes together, where there is one. */
+static void print_host_budget(const json_t *policy, enum render_size how)
+{
+	int64_t budget_bytes = json_integer_value(json_object_get(policy, "host_budget_bytes"));
+	int64_t held_bytes = json_integer_value(json_object_get(policy, "host_held_bytes"));
+	bool is_exceeded = json_integer_value(json_object_get(policy, "host_purge_level")) != 0;
+	char budget[RENDER_NUMBER_BYTES], held[RENDER_NUMBER_BYTES];
+
+	if (budget_bytes != 0)
+		printf("Host budget %s, %s: %s held\n", render_size(budget_bytes, how, budget),
+		       is_exceeded ? "exceeded" : "kept", render_size(held_bytes, how, held));
+}
+
 static void print_daemon(const json_t *status, const json_t *policy, struct answer *answer,
 			 enum render_size how)
 {
@@ -148,6 +161,7 @@ static void print_daemon(const json_t *status, const json_t *policy, struct answ
 		if (hard_bytes != 0)
 			printf(", hard budget %s", render_size(hard_bytes, how, text));
 		printf(" (pid %lld, since %s)\n", (long long)pid, started);
+		print_host_budget(policy, how);
 		print_reclaim(status, how);
 	}
 	if (json_is_false(json_object_get(json_object_get(status, "config"), "good"))) {

@@ -130,7 +130,7 @@ static int write_file(const char *path, const struct budget_wish *wish)
 
 enum exit_code persist_write(const char *dir, const struct budget_wish *wish)
 {
-	char *path, *draft;
+	char *path, *draft, *before;
 	enum exit_code code;
 	int error;
 
@@ -145,16 +145,33 @@ enum exit_code persist_write(const char *dir, const struct budget_wish *wish)
 	path = path_of(dir, wish->whose, ".conf");
 	/* Of another name than hakd reads. */
 	draft = path_of(dir, wish->whose, ".new");
+	before = path_of(dir, wish->whose, ".old");
 	error = write_file(draft, wish);
+	unlink(before);
+	if (error == 0 && link(path, before) != 0 && errno != ENOENT)
+		error = errno;
 	if (error == 0 && rename(draft, path) != 0)
 		error = errno;
 	if (error != 0) {
 		code = fail("write", path, error);
 		unlink(draft);
 	}
+	free(before);
 	free(draft);
 	free(path);
 	return code;
+}
+
+void persist_settle(const char *dir, const char *group, bool is_taken)
+{
+	char *path = path_of(dir, group, ".conf"), *before = path_of(dir, group, ".old");
+
+	if (is_taken)
+		unlink(before);
+	else if (rename(before, path) != 0)
+		unlink(path);
+	free(before);
+	free(path);
 }
 
 enum exit_code persist_remove(const char *dir, const char *group, bool *removed)

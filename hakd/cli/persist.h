@@ -20,8 +20,10 @@ struct budget_wish {
 	bool persists;
 };
 
-/* dir is hakd's last configuration directory. */
+/* dir is hakd's last configuration directory. What was there before stays at hand until the caller
+ * knows whether hakd has taken it. */
 enum exit_code persist_write(const char *dir, const struct budget_wish *wish);
+void persist_settle(const char *dir, const char *group, bool is_taken);
 
 /* No such file is no error; *removed tells. */
 enum exit_code persist_remove(const char *dir, const char *group, bool *removed);

@@ -1,6 +1,7 @@
 #include "fleet/allot.h"
 
 #include "base/log.h"
+#include "base/text.h"
 
 #include <string.h>
 
@@ -18,6 +19,11 @@ uint64_t allot_default_soft(const struct allot *allot)
 	if (allot->default_soft_bytes != ALLOT_NO_DEFAULT)
 		return allot->default_soft_bytes;
 	return policy_number(host_of(allot), POLICY_SOFT_BUDGET, allot->memory_bytes / 2);
+}
+
+uint64_t allot_host_budget(const struct allot *allot)
+{
+	return policy_number(host_of(allot), POLICY_HOST_BUDGET, 0);
 }
 
 void allot_match(const struct allot *allot, struct client *client, const char *user)
@@ -53,7 +59,7 @@ bool allot_shares(const struct allot *allot, const struct groups *groups)
 	while (group != NULL && group->ledger.budget.soft_bytes == 0 &&
 	       group->ledger.budget.hard_bytes == 0)
 		group = group->hh.next;
-	return group != NULL || policy_number(host_of(allot), POLICY_HOST_BUDGET, 0) != 0;
+	return group != NULL || allot_host_budget(allot) != 0;
 }
 
 uint64_t allot_slack_bytes(const struct allot *allot)
@@ -67,10 +73,14 @@ bool allot_takes_remote(const struct allot *allot, const struct client *client)
 	       policy_number(client->rule, POLICY_REMOTE_RECLAIM, 1) != 0;
 }
 
+bool allot_all_is_dry(const struct allot *allot)
+{
+	return allot->is_dry_run || policy_number(host_of(allot), POLICY_HOST_DRY_RUN, 0) != 0;
+}
+
 bool allot_is_dry(const struct allot *allot, const struct client *client)
 {
-	return policy_number(host_of(allot), POLICY_HOST_DRY_RUN, 0) != 0 ||
-	       policy_number(client->rule, POLICY_DRY_RUN, 0) != 0;
+	return allot_all_is_dry(allot) || policy_number(client->rule, POLICY_DRY_RUN, 0) != 0;
 }
 
 static void override(const struct override *said, struct group_budget *budget)
@@ -130,6 +140,26 @@ static struct group_budget group_budget(const struct allot *allot, const char *n
 	return budget;
 }
 
+/* Whether the group itself is said what comes at its hard budget; else each member's rule says. */
+static bool says_on_limit(const struct allot *allot, const char *name)
+{
+	const struct policy_section *section = allot->policy != NULL
+						       ? policy_budget_of(allot->policy, name)
+						       : NULL;
+	struct override_key key = {.pid = 0};
+	const struct override *said;
+
+	strcpy(key.group, name);
+	said = overrides_find(&allot->overrides, &key);
+	return policy_is_set(section, POLICY_BUDGET_ON_LIMIT) ||
+	       (said != NULL && said->has_on_limit);
+}
+
+static bool fails_at_limit(const struct client *client, bool is_said, bool fails)
+{
+	return is_said ? fails : policy_number(client->rule, POLICY_ON_LIMIT, 0) != 0;
+}
+
 /* The mailbox has one hard budget: one that fails is stricter than any that is only counted. */
 static void add_hard(struct group_budget *budget, uint64_t hard_bytes, bool fails)
 {
@@ -174,7 +204,8 @@ void allot_newcomer(const struct allot *allot, struct client *client)
 					     ledger->used_bytes),
 		.hard_bytes = share_newcomer(budget.hard_bytes, ledger->member_count,
 					     ledger->used_bytes),
-		.fails = budget.fails,
+		.fails = fails_at_limit(client, says_on_limit(allot, client->group->name),
+					budget.fails),
 	};
 	reckon(allot, client, &part, 0, 0);
 }
@@ -239,6 +270,7 @@ static void begin_groups(const struct allot *allot, struct groups *groups)
 		struct group_ledger *ledger = &group->ledger;
 
 		ledger->budget = group_budget(allot, group->name, &ledger->rules);
+		ledger->says_on_limit = says_on_limit(allot, group->name);
 		ledger->soft = share_begin(ledger->budget.soft_bytes, ledger->member_count,
 					   ledger->live_bytes);
 		ledger->hard = share_begin(ledger->budget.hard_bytes, ledger->member_count,
@@ -248,7 +280,9 @@ static void begin_groups(const struct allot *allot, struct groups *groups)
 
 static struct group_budget next_part(struct group_ledger *ledger, const struct client *client)
 {
-	struct group_budget part = {.fails = ledger->budget.fails};
+	struct group_budget part = {
+		.fails = fails_at_limit(client, ledger->says_on_limit, ledger->budget.fails),
+	};
 
 	if (ledger->budget.soft_bytes != 0)
 		part.soft_bytes = share_next(&ledger->soft, live_of(client));
@@ -262,18 +296,31 @@ static bool is_above(uint64_t used_bytes, uint64_t budget_bytes)
 	return budget_bytes != 0 && used_bytes > budget_bytes;
 }
 
-/* The level that is asked of all: 2 where even what is in use is too much. */
-static uint64_t judge_host(struct allot *allot)
+/* 2 where even what is in use is too much. */
+static uint64_t host_level(const struct allot *allot, uint64_t budget_bytes)
 {
-	uint64_t budget_bytes = policy_number(host_of(allot), POLICY_HOST_BUDGET, 0);
 	uint64_t limit_bytes = budget_bytes;
 
-	if (allot->host_is_over)
+	if (allot->host_level != 0)
 		limit_bytes -= budget_bytes / HOST_EASE_SHARE;
-	allot->host_is_over = is_above(allot->held_bytes, limit_bytes);
-	if (!allot->host_is_over)
+	if (!is_above(allot->held_bytes, limit_bytes))
 		return 0;
 	return is_above(allot->used_bytes, budget_bytes) ? 2 : 1;
+}
+
+/* Says so when it begins and when it ends. */
+static void judge_host(struct allot *allot)
+{
+	uint64_t budget_bytes = allot_host_budget(allot), level = host_level(allot, budget_bytes);
+	char held[TEXT_SIZE_BYTES], budget[TEXT_SIZE_BYTES];
+
+	if ((level != 0) != (allot->host_level != 0)) {
+		text_format_bytes(held, allot->held_bytes);
+		text_format_bytes(budget, budget_bytes);
+		log_say(LOG_INFO, "All programs together hold %s: the host's budget of %s is %s.",
+			held, budget, level != 0 ? "exceeded" : "kept");
+	}
+	allot->host_level = level;
 }
 
 /* Says so once, when a group begins to be above, and counts for how long it is. */
@@ -300,11 +347,10 @@ void allot_deal(struct allot *allot, struct client *clients, struct groups *grou
 	uint64_t elapsed_ns = allot->dealt_ns != 0 ? now_ns - allot->dealt_ns : 0;
 	unsigned __int128 live_bytes;
 	uint64_t count = add_up(allot, clients, groups, &live_bytes);
-	uint64_t level = judge_host(allot);
-	struct share host = share_begin(policy_number(host_of(allot), POLICY_HOST_BUDGET, 0), count,
-					live_bytes);
+	struct share host = share_begin(allot_host_budget(allot), count, live_bytes);
 	struct client *client;
 
+	judge_host(allot);
 	overrides_expire(&allot->overrides, now_ns);
 	begin_groups(allot, groups);
 	for (client = clients; client != NULL; client = client->hh.next) {
@@ -315,9 +361,10 @@ void allot_deal(struct allot *allot, struct client *clients, struct groups *grou
 
 		if (!allot_is_exempt(client)) {
 			part = next_part(ledger, client);
-			host_bytes = level != 0 ? share_next(&host, live_of(client)) : 0;
+			host_bytes = allot->host_level != 0 ? share_next(&host, live_of(client))
+							    : 0;
 		}
-		reckon(allot, client, &part, host_bytes, level);
+		reckon(allot, client, &part, host_bytes, allot->host_level);
 		ledger->has_member_over |=
 			is_above(used_of(client), client->wishes.budget.soft_bytes) ||
 			is_above(used_of(client), client->wishes.budget.hard_bytes);

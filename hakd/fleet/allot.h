@@ -23,11 +23,12 @@ struct allot {
 	const struct policy *policy; /* the caller's; NULL: everything is as by default */
 	uint64_t default_soft_bytes; /* that of the command line; ALLOT_NO_DEFAULT: policy's */
 	uint64_t memory_bytes;	     /* of the machine */
+	bool is_dry_run;	     /* by the command line */
 	struct overrides overrides;
 	uint64_t dealt_ns;
 	uint64_t used_bytes; /* of all that take part, live and cached */
 	uint64_t held_bytes; /* and free */
-	bool host_is_over;
+	uint64_t host_level; /* the purge level that the host's budget asks of all; 0: it is kept */
 };
 
 /* The soft budget of a process that nothing else is said of; 0: none. */
@@ -35,6 +36,9 @@ uint64_t allot_default_soft(const struct allot *allot);
 
 /* The rule of the policy that is now in force for a client; to be called when that changes. */
 void allot_match(const struct allot *allot, struct client *client, const char *user);
+
+/* Of all processes together; 0: none. */
+uint64_t allot_host_budget(const struct allot *allot);
 
 /* The name of the group of a process: its rule's, or else what the kernel says of it. */
 const char *allot_group_name(const struct client *client);
@@ -53,6 +57,8 @@ void allot_deal(struct allot *allot, struct client *clients, struct groups *grou
 /* Whether there is a budget that several share, of a group or of the host. */
 bool allot_shares(const struct allot *allot, const struct groups *groups);
 
+/* Whether all is only reckoned and told: for everybody, or for one. */
+bool allot_all_is_dry(const struct allot *allot);
 bool allot_is_dry(const struct allot *allot, const struct client *client);
 
 /* Whether policy leaves it alone; and whether it lets what it has marked be taken from it. */

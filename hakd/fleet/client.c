@@ -1,5 +1,6 @@
 #include "fleet/client.h"
 
+#include "base/guard.h"
 #include "proto/page.h"
 #include "proto/wire.h"
 
@@ -56,37 +57,47 @@ static _Atomic uint64_t *word_at(const struct client *client, size_t offset)
 	return (_Atomic uint64_t *)(void *)(client->page + HAK_PAGE_MAILBOX + offset);
 }
 
-static void write_words(const struct client *client, size_t from, size_t to)
+static void put_word(const struct client *client, size_t offset, uint64_t value)
 {
+	atomic_store_explicit(word_at(client, offset), htole64(value), memory_order_relaxed);
+}
+
+/* Odd sequence, words, even sequence, in this order for whoever reads. */
+static void put_mailbox(void *context)
+{
+	struct client *client = context;
 	uint8_t bytes[HAK_MAILBOX_BYTES];
 
+	put_word(client, HAK_MAILBOX_SEQUENCE, client->mailbox.sequence | 1);
+	client->mailbox.sequence = (client->mailbox.sequence | 1) + 1;
 	hak_mailbox_encode(&client->mailbox, bytes);
-	for (size_t offset = from; offset < to; offset += 8) {
+	/* release: no word before the sequence says that they change */
+	atomic_thread_fence(memory_order_release);
+	for (size_t offset = HAK_MAILBOX_SEQUENCE + 8; offset < sizeof bytes; offset += 8) {
 		uint64_t word;
 
 		memcpy(&word, bytes + offset, sizeof word);
 		atomic_store_explicit(word_at(client, offset), word, memory_order_relaxed);
 	}
-}
-
-/* One that is not under the sequence. */
-static void write_word(const struct client *client, size_t offset)
-{
-	write_words(client, offset, offset + 8);
-}
-
-/* Odd sequence, words, even sequence, in this order for whoever reads. */
-static void write_mailbox(struct client *client)
-{
-	client->mailbox.sequence |= 1;
-	write_word(client, HAK_MAILBOX_SEQUENCE);
-	/* release: no word before the sequence says that they change */
-	atomic_thread_fence(memory_order_release);
-	write_words(client, HAK_MAILBOX_SEQUENCE + 8, HAK_MAILBOX_BYTES);
-	client->mailbox.sequence++;
 	/* release: all of them before it says that they have */
 	atomic_thread_fence(memory_order_release);
-	write_word(client, HAK_MAILBOX_SEQUENCE);
+	put_word(client, HAK_MAILBOX_SEQUENCE, client->mailbox.sequence);
+}
+
+/* Those that are not under the sequence. */
+static void put_time(void *context)
+{
+	const struct client *client = context;
+
+	put_word(client, HAK_MAILBOX_DAEMON_SEEN, client->mailbox.daemon_seen);
+	put_word(client, HAK_MAILBOX_RECLAIMED, client->mailbox.reclaimed_ns);
+}
+
+/* The client can take the page away at any moment, and the system can be out of memory for it. */
+static void touch_page(struct client *client, void (*touch)(void *client))
+{
+	if (!client->has_lost_page && !guard_call(touch, client))
+		client->has_lost_page = true;
 }
 
 /* Wakes the client's agent, where it has one. One that this does not reach looks by itself within
@@ -101,7 +112,7 @@ static void ring(const struct client *client)
 static void tell(struct client *client)
 {
 	client->mailbox.epoch++;
-	write_mailbox(client);
+	touch_page(client, put_mailbox);
 	ring(client);
 }
 
@@ -119,8 +130,9 @@ static void put_wishes(struct hak_mailbox *mailbox, const struct client_wishes *
 		mailbox->flags |= HAK_MAILBOX_AGENT;
 }
 
-static void read_mailbox(const struct client *client, struct hak_mailbox *mailbox)
+static void get_mailbox(void *context)
 {
+	struct client *client = context;
 	uint8_t bytes[HAK_MAILBOX_BYTES];
 
 	for (size_t offset = 0; offset < sizeof bytes; offset += 8) {
@@ -128,7 +140,7 @@ static void read_mailbox(const struct client *client, struct hak_mailbox *mailbo
 
 		memcpy(bytes + offset, &word, sizeof word);
 	}
-	hak_mailbox_decode(bytes, mailbox);
+	hak_mailbox_decode(bytes, &client->mailbox);
 }
 
 /* A page that an earlier daemon has written goes on where that one ended: a number that the client
@@ -137,7 +149,8 @@ void client_open(struct client *client, const struct client_wishes *wishes)
 {
 	struct hak_mailbox found;
 
-	read_mailbox(client, &found);
+	touch_page(client, get_mailbox);
+	found = client->mailbox;
 	client->mailbox = (struct hak_mailbox){
 		.sequence = found.sequence,
 		.daemon_seen = found.daemon_seen + 1,
@@ -147,12 +160,12 @@ void client_open(struct client *client, const struct client_wishes *wishes)
 		.reclaimed_ns = found.reclaimed_ns,
 	};
 	put_wishes(&client->mailbox, wishes);
-	write_mailbox(client);
+	touch_page(client, put_mailbox);
 }
 
 void client_resume(struct client *client)
 {
-	read_mailbox(client, &client->mailbox);
+	touch_page(client, get_mailbox);
 	/* The last daemon was killed while it wrote this. */
 	if (client->mailbox.sequence % 2 != 0)
 		tell(client);
@@ -264,15 +277,18 @@ static bool claim_fits(const struct hak_telemetry *claim, uint64_t virtual_bytes
 	return virtual_bytes == 0 || (bytes <= virtual_bytes && claim->huge_bytes <= virtual_bytes);
 }
 
-void client_read_memory(struct client *client, uint64_t now_ns)
+bool client_read_memory(struct client *client, uint64_t now_ns)
 {
 	uint64_t known_bytes = client->memory.virtual_bytes;
+	bool is_known;
 
 	process_read_memory(client->pid, &client->memory);
+	is_known = client->memory.virtual_bytes != 0;
 	/* Of one whose first thread has ended the kernel tells nothing more. */
-	if (client->memory.virtual_bytes == 0)
+	if (!is_known)
 		client->memory.virtual_bytes = known_bytes;
 	client->memory_read_ns = now_ns;
+	return is_known;
 }
 
 static bool claim_is_plausible(struct client *client, const struct hak_telemetry *claim,
@@ -287,7 +303,7 @@ static bool claim_is_plausible(struct client *client, const struct hak_telemetry
 	/* /proc/PID/statm costs more than the page itself: an address space that was large enough
 	 * before is not looked at again. */
 	if (client->memory_read_ns == 0 || !claim_fits(claim, client->memory.virtual_bytes))
-		client_read_memory(client, now_ns);
+		(void)client_read_memory(client, now_ns);
 	return claim_fits(claim, client->memory.virtual_bytes);
 }
 
@@ -348,7 +364,7 @@ enum client_read client_refresh(struct client *client, uint64_t now_ns)
 void client_tick(struct client *client)
 {
 	client->mailbox.daemon_seen++;
-	write_word(client, HAK_MAILBOX_DAEMON_SEEN);
+	touch_page(client, put_time);
 }
 
 void client_trim(struct client *client, uint64_t target_bytes)
@@ -361,7 +377,7 @@ void client_trim(struct client *client, uint64_t target_bytes)
 void client_note_reclaim(struct client *client, uint64_t now_ns)
 {
 	client->mailbox.reclaimed_ns = now_ns;
-	write_word(client, HAK_MAILBOX_RECLAIMED);
+	touch_page(client, put_time);
 }
 
 void client_confirm_reclaim(struct client *client)
@@ -384,7 +400,7 @@ static bool may_be_the_same(struct client *client, uint64_t now_ns)
 {
 	char comm[PROCESS_COMM_BYTES];
 
-	client_read_memory(client, now_ns);
+	(void)client_read_memory(client, now_ns);
 	process_read_comm(client->pid, comm);
 	if (strcmp(comm, client->seen_comm) != 0) {
 		memcpy(client->seen_comm, comm, sizeof comm);
@@ -394,11 +410,22 @@ static bool may_be_the_same(struct client *client, uint64_t now_ns)
 	       client->memory.virtual_bytes >= region_bytes(client);
 }
 
+/* Of another user's process the kernel would not say, but would make us wait for an exec that is
+ * under way, which the process can hold up for as long as it likes. */
+static enum process_maps find_page(const struct client *client)
+{
+	if (client->uid != geteuid())
+		return PROCESS_MAPS_UNKNOWN;
+	return process_maps_memfd(client->pid, client->device, client->inode);
+}
+
 bool client_maps_page(struct client *client, uint64_t now_ns)
 {
-	enum process_maps answer = process_maps_memfd(client->pid, client->device, client->inode);
+	enum process_maps answer = find_page(client);
 
 	client->checked_ns = now_ns;
+	if (client->has_lost_page)
+		return false;
 	client->is_hidden = answer == PROCESS_MAPS_UNKNOWN;
 	return client->is_hidden ? may_be_the_same(client, now_ns) : answer == PROCESS_MAPS_YES;
 }

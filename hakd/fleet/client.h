@@ -69,6 +69,7 @@ struct client {
 	time_t registered;
 	bool plausible;
 	bool has_come_again; /* it was a client before, under another page */
+	bool has_lost_page;  /* a part of it that was written is not there: to be dropped */
 	bool is_stored;	     /* its page is with the service manager */
 	bool is_hidden;	     /* hakd may not look at its address space */
 	bool is_suspect;     /* and it has another name: after an exec, or not */
@@ -79,6 +80,8 @@ struct client {
 	uint64_t release_request;   /* of the last job */
 	uint64_t release_ack;	    /* of the last that was done */
 	uint64_t release_bytes;	    /* that this one gave to the system */
+	bool release_failed;	    /* it could not be done, or not all of it */
+	bool is_barred;		    /* the advisor did not come back from it: it is asked no more */
 	uint64_t released_sequence; /* copied_sequence, when it was last released for being idle */
 };
 
@@ -118,8 +121,9 @@ void client_count(struct client *client);
 /* Bytes that the client calls lazyfree, less what was taken of them from outside. */
 uint64_t client_lazyfree_bytes(const struct client *client);
 
-/* Looks how much memory the process has now; its `memory` may else be of any age. */
-void client_read_memory(struct client *client, uint64_t now_ns);
+/* Looks how much memory the process has now; its `memory` may else be of any age. False: the kernel
+ * does not say, as of one that is ending. */
+bool client_read_memory(struct client *client, uint64_t now_ns);
 
 /* Opens the mailbox with these wishes; to be called once, before anything else is written there. */
 void client_open(struct client *client, const struct client_wishes *wishes);

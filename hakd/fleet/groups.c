@@ -47,15 +47,27 @@ static size_t named_count(struct groups *groups)
 	return groups->count - (groups_find(groups, GROUP_OTHER) != NULL);
 }
 
-/* The one that has been empty for longest gives its place up, where it may be replaced. */
-static bool make_room(struct groups *groups, bool may_replace)
+static bool has_as_many_as_one_may(const struct groups *groups, uid_t uid)
 {
+	size_t count = 0;
+
+	for (const struct group *group = groups->by_name; group != NULL; group = group->hh.next)
+		count += group->maker == uid;
+	return uid != 0 && count >= GROUPS_OF_USER_MAX;
+}
+
+/* The one that has been empty for longest gives its place up, where it may be replaced: one of the
+ * user's own where he has enough. */
+static bool make_room(struct groups *groups, uid_t uid, bool may_replace)
+{
+	bool has_enough = has_as_many_as_one_may(groups, uid);
 	struct group *group, *oldest = NULL;
 
-	if (named_count(groups) < GROUPS_MAX - 1)
+	if (named_count(groups) < GROUPS_MAX - 1 && !has_enough)
 		return true;
 	for (group = groups->by_name; may_replace && group != NULL; group = group->hh.next)
 		if (group->process_count == 0 && strcmp(group->name, GROUP_OTHER) != 0 &&
+		    (!has_enough || group->maker == uid) &&
 		    (oldest == NULL || group->empty_since_ns < oldest->empty_since_ns))
 			oldest = group;
 	if (oldest != NULL)
@@ -63,12 +75,14 @@ static bool make_room(struct groups *groups, bool may_replace)
 	return oldest != NULL;
 }
 
-static struct group *find_or_make(struct groups *groups, const char *name, bool may_replace)
+static struct group *find_or_make(struct groups *groups, const char *name, uid_t uid,
+				  bool may_replace)
 {
 	struct group *group = groups_find(groups, name);
 
 	/* One place is kept for "other", whether it is there yet or not. */
-	if (group == NULL && strcmp(name, GROUP_OTHER) != 0 && !make_room(groups, may_replace)) {
+	if (group == NULL && strcmp(name, GROUP_OTHER) != 0 &&
+	    !make_room(groups, uid, may_replace)) {
 		name = GROUP_OTHER;
 		group = groups_find(groups, name);
 	}
@@ -77,15 +91,16 @@ static struct group *find_or_make(struct groups *groups, const char *name, bool 
 		if (group == NULL)
 			return NULL;
 		snprintf(group->name, sizeof group->name, "%s", name);
+		group->maker = strcmp(name, GROUP_OTHER) != 0 ? uid : 0;
 		HASH_ADD_STR(groups->by_name, name, group);
 		groups->count++;
 	}
 	return group;
 }
 
-struct group *groups_join(struct groups *groups, const char *name)
+struct group *groups_join(struct groups *groups, const char *name, uid_t uid)
 {
-	struct group *group = find_or_make(groups, name, true);
+	struct group *group = find_or_make(groups, name, uid, true);
 
 	if (group != NULL)
 		group->process_count++;
@@ -95,7 +110,7 @@ struct group *groups_join(struct groups *groups, const char *name)
 struct group *groups_restore(struct groups *groups, const char *name, uint64_t now_ns)
 {
 	/* Of the others, that are empty yet, the members have not come back. */
-	struct group *group = find_or_make(groups, name, false);
+	struct group *group = find_or_make(groups, name, 0, false);
 
 	if (group != NULL && group->process_count == 0)
 		group->empty_since_ns = now_ns;

@@ -3,7 +3,8 @@
  * A group is made by its first member. What its departed members had counted stays with it, so
  * that counters never fall; GROUPS_LINGER_NS after the last member has gone the group goes too, and
  * its series simply end. There are at most GROUPS_MAX: a further one takes the place of the one
- * that has been empty for longest, and where none is empty its members are in "other".
+ * that has been empty for longest, and where none is empty its members are in "other". So it is
+ * with the GROUPS_OF_USER_MAX that processes of one user but root have made, among themselves.
  *
  *   count of a group's counter = sum over members' `counted` + departed
  */
@@ -15,10 +16,12 @@
 #include "proto/telemetry.h"
 
 #include <stddef.h>
+#include <sys/types.h>
 
 #include <uthash.h>
 
 #define GROUPS_MAX 200
+#define GROUPS_OF_USER_MAX 64
 #define GROUPS_LINGER_NS (3600 * CLOCK_SECOND_NS)
 #define GROUP_OTHER "other"
 
@@ -33,6 +36,7 @@ struct group_budget {
 struct group_ledger {
 	struct group_budget budget; /* of all members together */
 	struct group_budget rules;  /* the strictest that members' rules give the group */
+	bool says_on_limit;	    /* of budget.fails; else each member's rule decides for it */
 	struct share soft, hard;    /* as they are dealt out */
 	uint64_t member_count;	    /* those that take part */
 	unsigned __int128 live_bytes;
@@ -45,6 +49,7 @@ struct group_ledger {
 struct group {
 	UT_hash_handle hh; /* by name */
 	char name[128];
+	uid_t maker; /* whose process was the first of it; 0: root's, or it was restored */
 	size_t process_count;
 	uint64_t empty_since_ns;
 	uint64_t departed[HAK_METRIC_COUNT]; /* of counters; 0 for gauges */
@@ -61,8 +66,8 @@ struct groups {
 
 void groups_deinit(struct groups *groups);
 
-/* The group of that name, or "other", with one member more. NULL: no memory. */
-struct group *groups_join(struct groups *groups, const char *name);
+/* The group of that name, or "other", with one member more, of this user. NULL: no memory. */
+struct group *groups_join(struct groups *groups, const char *name, uid_t uid);
 
 /* The same without a member, where an earlier hakd had it; empty from now on. */
 struct group *groups_restore(struct groups *groups, const char *name, uint64_t now_ns);

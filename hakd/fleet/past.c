@@ -129,12 +129,10 @@ void pasts_expire(struct pasts *pasts, uint64_t now_ns)
 {
 	for (int i = 0; i < PASTS_LOOKS_MAX; i++) {
 		struct expected *expected = TAILQ_FIRST(&pasts->queue);
-		uint64_t start_ticks;
 
 		if (expected == NULL || now_ns - expected->looked_ns < PASTS_LOOK_NS)
 			return;
-		if (process_start_ticks(expected->past.pid, &start_ticks) != 0 ||
-		    start_ticks != expected->past.identity.start_ticks) {
+		if (process_has_ended(expected->past.pid, expected->past.identity.start_ticks)) {
 			drop(pasts, expected);
 			continue;
 		}

@@ -47,6 +47,14 @@ int process_start_ticks(pid_t pid, uint64_t *start_ticks)
 	return 0;
 }
 
+bool process_has_ended(pid_t pid, uint64_t start_ticks)
+{
+	uint64_t seen_ticks;
+	int error = process_start_ticks(pid, &seen_ticks);
+
+	return error == 0 ? seen_ticks != start_ticks : error == -ENOENT || error == -ESRCH;
+}
+
 /* /proc is asked after the pidfd is there: the pid is still that process's then. */
 int process_open(pid_t pid, uint64_t start_ticks)
 {

@@ -33,6 +33,9 @@ struct process_memory {
 /* 0 or a negative errno. */
 int process_start_ticks(pid_t pid, uint64_t *start_ticks);
 
+/* Whether the process that began then has ended. Not where nothing can be read for now. */
+bool process_has_ended(pid_t pid, uint64_t start_ticks);
+
 /* A pidfd of the process that began then, or a negative errno: -ESRCH where it has ended. */
 int process_open(pid_t pid, uint64_t start_ticks);
 

@@ -19,6 +19,14 @@ static_assert(ROW_PAGES <= HAK_RECLAIM_PAGES_MAX && ROW_PAGES / 2 <= HAK_RECLAIM
 
 static size_t memo_total;
 
+/* More memos, or fewer. */
+static void count_memos(struct rows *rows, size_t more)
+{
+	memo_total += more;
+	if (rows->owned != NULL)
+		*rows->owned += more;
+}
+
 void rows_init(struct rows *rows, int memfd, uint32_t superslab_count)
 {
 	*rows = (struct rows){.memfd = memfd, .superslab_count = superslab_count};
@@ -26,7 +34,7 @@ void rows_init(struct rows *rows, int memfd, uint32_t superslab_count)
 
 void rows_deinit(struct rows *rows)
 {
-	memo_total -= rows->memo_count;
+	count_memos(rows, -rows->memo_count);
 	free(rows->memos);
 	rows->memos = NULL;
 	rows->memo_count = rows->memo_size = 0;
@@ -173,10 +181,11 @@ bool rows_collect(const struct rows *rows, uint32_t *next, struct rows_batch *ba
 static bool make_room(struct rows *rows)
 {
 	size_t size = rows->memo_size == 0 ? 16 : 2 * rows->memo_size;
+	size_t owned = rows->owned != NULL ? *rows->owned : rows->memo_count;
 	struct rows_memo *memos;
 
 	if (rows->memo_count >= ROWS_MEMOS_MAX ||
-	    rows->memo_count >= (ROWS_MEMOS_TOTAL - memo_total) / ROWS_MEMOS_SHARE)
+	    owned >= (ROWS_MEMOS_TOTAL - memo_total) / ROWS_MEMOS_SHARE)
 		return false;
 	if (rows->memo_count < rows->memo_size)
 		return true;
@@ -199,7 +208,7 @@ bool rows_remember(struct rows *rows, const struct rows_memo *memo)
 		memmove(rows->memos + at + 1, rows->memos + at,
 			(rows->memo_count - at) * sizeof *rows->memos);
 		rows->memo_count++;
-		memo_total++;
+		count_memos(rows, 1);
 	} else {
 		return false;
 	}
@@ -240,7 +249,7 @@ void rows_review(struct rows *rows)
 		rows->returned_bytes += memo.bytes;
 		rows->memos[kept++] = memo;
 	}
-	memo_total -= rows->memo_count - kept;
+	count_memos(rows, kept - rows->memo_count);
 	rows->memo_count = kept;
 }
 

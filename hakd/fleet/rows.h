@@ -10,7 +10,7 @@
  * from the first on, so a row whose sequence is 0 is the end.
  *
  * Limits: ROWS_LOOKS_MAX rows in one call; ROWS_MEMOS_MAX memos of one client and ROWS_MEMOS_TOTAL
- * of all, of what is left of which none may have more than the part ROWS_MEMOS_SHARE: so there is
+ * of all, of what is left of which no user has more than the part ROWS_MEMOS_SHARE: so there is
  * always something left for the next (Choudhury and Hahne, "Dynamic queue length thresholds for
  * shared-memory packet switches", 1998). What cannot be remembered is not advised. One thread.
  */
@@ -37,6 +37,7 @@ struct rows {
 	size_t memo_count;
 	size_t memo_size;
 	uint64_t returned_bytes; /* the sum of the memos */
+	size_t *owned;		 /* memos of all that the same user has; NULL: he has no others */
 };
 
 /* Pages to be advised together: one request. */

@@ -82,6 +82,8 @@ void table_lose(struct table *table, struct client *client, uint64_t now_ns)
 {
 	struct past past;
 
+	/* Its last words are on the page, whoever maps that by now. */
+	refresh(table, client, now_ns);
 	past_of(client, &past);
 	table_drop(table, client, now_ns);
 	/* Without memory for it the group has its counters twice, if it comes again. */
@@ -229,13 +231,24 @@ static enum registration settle(struct table *table, struct client *client, cons
 
 	allot_match(&table->allot, client, client->account->user);
 	*why = "there is no memory for it, or no place to watch it";
-	client->group = groups_join(&table->groups, allot_group_name(client));
+	client->group = groups_join(&table->groups, allot_group_name(client), client->uid);
 	if (client->group == NULL)
 		return REGISTRATION_LIMIT;
 	allot_newcomer(&table->allot, client);
 	told = allot_told(&table->allot, client);
 	client_open(client, &told);
+	if (client->has_lost_page) {
+		*why = "its memfd has no memory";
+		return REGISTRATION_INVALID;
+	}
 	return watch(table, client) ? REGISTRATION_ACCEPTED : REGISTRATION_LIMIT;
+}
+
+/* Some are kept for root. */
+static size_t places_for(const struct table *table, uid_t uid)
+{
+	return uid == 0 ? table->clients_max
+			: table->clients_max - table->clients_max / TABLE_ROOT_SHARE;
 }
 
 /* Makes *client of the papers, or says why not. The descriptors are the client's once there is
@@ -253,7 +266,8 @@ static enum registration admit(struct table *table, const struct client_papers *
 	if (*why != NULL)
 		return REGISTRATION_INVALID;
 	*why = "there are as many clients already as there may be";
-	if (account == NULL || (old == NULL && table->client_count >= table->clients_max))
+	if (account == NULL ||
+	    (old == NULL && table->client_count >= places_for(table, papers->uid)))
 		return REGISTRATION_LIMIT;
 	*why = "its user has as many clients already as one may have";
 	if (papers->uid != 0 && account->client_count >= ACCOUNT_CLIENTS_MAX &&
@@ -263,6 +277,7 @@ static enum registration admit(struct table *table, const struct client_papers *
 	if (client_new(papers, identity, &client) != 0)
 		return REGISTRATION_INVALID;
 	client->account = account;
+	client->rows.owned = &account->memo_count;
 	registration = settle(table, client, why);
 	if (registration == REGISTRATION_ACCEPTED) {
 		*result = client;
@@ -283,6 +298,7 @@ static bool find_past(struct table *table, struct client *client, struct past *p
 
 	if (old == NULL)
 		return pasts_take(&table->pasts, client->pid, client->identity.start_ticks, past);
+	refresh(table, old, now_ns);
 	past_of(old, past);
 	if (past_has_page(past, client))
 		client->telemetry = old->telemetry;
@@ -333,8 +349,9 @@ static struct client *resume(struct table *table, const struct client_papers *pa
 	if (account == NULL || client_new(papers, &past->identity, &client) != 0)
 		return NULL;
 	client->account = account;
+	client->rows.owned = &account->memo_count;
 	allot_match(&table->allot, client, account->user);
-	client->group = groups_join(&table->groups, past->group);
+	client->group = groups_join(&table->groups, past->group, client->uid);
 	if (client->group != NULL && client_maps_page(client, now_ns) && watch(table, client)) {
 		client_resume(client);
 		return client;
@@ -392,18 +409,29 @@ struct client *table_find(struct table *table, pid_t pid)
 	return client;
 }
 
+/* Whether the process still is what it was. False: it is no client any more. */
+static bool check(struct table *table, struct client *client, uint64_t now_ns)
+{
+	if (!client_maps_page(client, now_ns)) {
+		log_say(LOG_DEBUG, "Process %d has another address space: dropped.", client->pid);
+		table_lose(table, client, now_ns);
+		return false;
+	}
+	TAILQ_REMOVE(&table->queue, client, queue);
+	TAILQ_INSERT_TAIL(&table->queue, client, queue);
+	return true;
+}
+
 struct client *table_trim(struct table *table, pid_t pid, uint64_t target_bytes, uint64_t now_ns)
 {
 	struct client *client = table_find(table, pid);
 
 	if (client == NULL)
 		return NULL;
-	if (client_maps_page(client, now_ns)) {
-		client_trim(client, target_bytes);
-		return client;
-	}
-	table_lose(table, client, now_ns);
-	return NULL;
+	if (!check(table, client, now_ns))
+		return NULL;
+	client_trim(client, target_bytes);
+	return client;
 }
 
 void table_reap(struct table *table, uint64_t now_ns)
@@ -427,14 +455,7 @@ static void check_some(struct table *table, uint64_t now_ns)
 
 		if (client == NULL || now_ns - client->checked_ns < TABLE_CHECK_NS)
 			return;
-		if (!client_maps_page(client, now_ns)) {
-			log_say(LOG_DEBUG, "Process %d has another address space: dropped.",
-				client->pid);
-			table_lose(table, client, now_ns);
-			continue;
-		}
-		TAILQ_REMOVE(&table->queue, client, queue);
-		TAILQ_INSERT_TAIL(&table->queue, client, queue);
+		(void)check(table, client, now_ns);
 	}
 }
 

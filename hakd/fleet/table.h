@@ -6,7 +6,8 @@
  * group.
  *
  * Limits, beyond which a registration is refused and counted as such:
- *   clients                    TABLE_CLIENTS_MAX, or what RLIMIT_NOFILE has room for
+ *   clients                    TABLE_CLIENTS_MAX, or what RLIMIT_NOFILE has room for; the last
+ *                              TABLE_ROOT_SHARE of them root's
  *   of one user but root       ACCOUNT_CLIENTS_MAX clients, ACCOUNT_RATE connections a second,
  *                              ACCOUNT_BURST at once
  *   users with any of these    ACCOUNTS_MAX
@@ -22,6 +23,7 @@
 #include "fleet/past.h"
 
 #define TABLE_CLIENTS_MAX 16384
+#define TABLE_ROOT_SHARE 16 /* one of so many places is root's alone */
 #define TABLE_REFRESH_NS (CLOCK_SECOND_NS / 10)
 #define TABLE_CHECK_NS (10 * CLOCK_SECOND_NS)
 #define TABLE_CHECKS_MAX 500 /* address spaces looked at in one tick */
@@ -36,7 +38,8 @@ struct account {
 	uid_t uid;
 	char user[64]; /* the name that /etc/passwd has, else the number */
 	size_t client_count;
-	double tokens; /* connections that it may make at once */
+	size_t memo_count; /* of all its clients' rows */
+	double tokens;	   /* connections that it may make at once */
 	uint64_t filled_ns;
 };
 

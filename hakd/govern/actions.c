@@ -71,6 +71,25 @@ static void say(const struct actions_record *record)
 		actions_result_text(record->result));
 }
 
+void actions_note_client(struct actions *actions, const struct client *client,
+			 const struct governor_action *action, enum actions_result result,
+			 uint64_t released_bytes, uint64_t duration_ns)
+{
+	struct actions_record record = {
+		.when = time(NULL),
+		.action = *action,
+		.result = result,
+		.released_bytes = released_bytes,
+		.duration_us = duration_ns / 1000,
+	};
+	const char *unit = client->identity.unit;
+
+	snprintf(record.unit, sizeof record.unit, "%s",
+		 unit[0] != '\0' ? unit : client->group->name);
+	snprintf(record.command, sizeof record.command, "%s", client->identity.comm);
+	actions_note(actions, &record);
+}
+
 void actions_note(struct actions *actions, const struct actions_record *record)
 {
 	const struct governor_action *action = &record->action;

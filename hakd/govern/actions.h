@@ -8,6 +8,7 @@
 #ifndef HAKD_GOVERN_ACTIONS_H
 #define HAKD_GOVERN_ACTIONS_H
 
+#include "fleet/client.h"
 #include "govern/governor.h"
 
 #include <time.h>
@@ -47,6 +48,11 @@ struct actions {
 const char *actions_result_text(enum actions_result result);
 
 void actions_note(struct actions *actions, const struct actions_record *record);
+
+/* The same of a client, as it is named now. */
+void actions_note_client(struct actions *actions, const struct client *client,
+			 const struct governor_action *action, enum actions_result result,
+			 uint64_t released_bytes, uint64_t duration_ns);
 
 /* The one before the last so many, the last by 0; NULL where there is none, or none any more. */
 const struct actions_record *actions_before(const struct actions *actions, size_t back);

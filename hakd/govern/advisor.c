@@ -3,19 +3,11 @@
 #include "base/log.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sysmacros.h>
 
 static void step(struct advisor *advisor);
-
-static const char *trigger_text(enum advisor_trigger trigger)
-{
-	static const char *const texts[] = {"idle", "command", "pressure"};
-
-	return texts[trigger];
-}
 
 static struct client *client_of(struct advisor *advisor, const struct advisor_job *job)
 {
@@ -24,31 +16,39 @@ static struct client *client_of(struct advisor *advisor, const struct advisor_jo
 	return client != NULL && client->registered_ns == job->registered_ns ? client : NULL;
 }
 
-/* One line for each action, as fields. */
-static void say(const struct advisor_job *job, const struct client *client, const char *result)
+/* Of a step under pressure the governor tells, and of one that found nothing to do nobody. */
+static void note(struct advisor *advisor, const struct advisor_job *job,
+		 const struct client *client, bool is_done)
 {
-	log_say(LOG_INFO,
-		"release method=remote trigger=%s pid=%d group=\"%s\" advised_bytes=%" PRIu64
-		" released_bytes=%" PRIu64 " swapped_bytes=%" PRIu64 " dropped_ranges=%" PRIu64
-		" advice_us=%" PRIu64 " duration_us=%" PRIu64 " result=%s",
-		trigger_text(job->trigger), job->pid, client == NULL ? "" : client->group->name,
-		job->advised_bytes, job->released_bytes, job->swapped_bytes, job->dropped_count,
-		job->advice_ns / 1000, (clock_now_ns() - job->begin_ns) / 1000, result);
+	const struct governor_action action = {
+		.pid = client->pid,
+		.method = HISTORY_REMOTE,
+		.trigger = job->trigger == ADVISOR_COMMAND ? GOVERNOR_COMMAND : GOVERNOR_DECAY,
+		.target_bytes = job->trigger == ADVISOR_COMMAND ? job->bytes_max
+								: job->advised_bytes,
+	};
+
+	if (job->is_look || job->trigger == ADVISOR_PRESSURE ||
+	    (job->trigger == ADVISOR_IDLE && job->advised_bytes == 0))
+		return;
+	actions_note_client(advisor->actions, client, &action,
+			    is_done || job->released_bytes != 0 ? ACTIONS_DONE : ACTIONS_FAILED,
+			    job->released_bytes, clock_now_ns() - job->begin_ns);
 }
 
 /* Ends the first job. */
-static void finish(struct advisor *advisor, const char *result)
+static void finish(struct advisor *advisor, bool is_done)
 {
 	struct advisor_job *job = TAILQ_FIRST(&advisor->jobs);
 	struct client *client = client_of(advisor, job);
 
-	if (!job->is_look && (job->advised_bytes != 0 || job->trigger != ADVISOR_IDLE))
-		say(job, client, result);
 	if (client != NULL && !job->is_look) {
+		note(advisor, job, client, is_done);
 		client->release_ack = job->request;
 		client->release_bytes = job->released_bytes;
+		client->release_failed = !is_done;
 		client->is_releasing = false;
-		if (strcmp(result, "done") != 0)
+		if (!is_done)
 			client->released_sequence = 0; /* as no sequence is: once more */
 	}
 	TAILQ_REMOVE(&advisor->jobs, job, entry);
@@ -56,11 +56,29 @@ static void finish(struct advisor *advisor, const char *result)
 	free(job);
 }
 
-static void finish_all(struct advisor *advisor, const char *result)
+static void give_up_all(struct advisor *advisor)
 {
 	advisor->is_under_way = false;
 	while (!TAILQ_EMPTY(&advisor->jobs))
-		finish(advisor, result);
+		finish(advisor, false);
+}
+
+/* The advisor has not answered for so long that it is this client which holds it up: files of its
+ * own that hang can do that (the kernel waits for an exec that is under way). */
+static void bar_who_holds_up(struct advisor *advisor)
+{
+	struct client *client;
+
+	if (!advisor->is_under_way || clock_now_ns() - advisor->sent_ns < ADVISOR_HELD_UP_NS)
+		return;
+	client = client_of(advisor, TAILQ_FIRST(&advisor->jobs));
+	if (client == NULL)
+		return;
+	client->is_barred = true;
+	log_say(LOG_WARNING,
+		"The advisor did not come back from process %d (%s): nothing is taken from it any "
+		"more.",
+		client->pid, client->identity.comm);
 }
 
 /* Others are next, while there is more. */
@@ -120,6 +138,28 @@ static bool ask(struct advisor *advisor, struct client *client, bool is_look)
 	return true;
 }
 
+static bool is_left_alone(const struct advisor *advisor, const struct client *client)
+{
+	const struct allot *allot = &advisor->table->allot;
+
+	return allot_is_exempt(client) || !allot_takes_remote(allot, client);
+}
+
+static bool is_resting(const struct advisor *advisor)
+{
+	return advisor->is_resting != NULL &&
+	       advisor->is_resting(advisor->resting_context, clock_now_ns());
+}
+
+/* Policy, or a pause, may have come since the job was taken on. */
+static bool may_go_on(const struct advisor *advisor, const struct advisor_job *job,
+		      const struct client *client)
+{
+	return job->is_look || job->trigger == ADVISOR_COMMAND ||
+	       (!is_resting(advisor) && !is_left_alone(advisor, client) &&
+		!allot_is_dry(&advisor->table->allot, client));
+}
+
 /* Makes the next batch of the first job and sends it. Each turn ends a job, sends, or pauses. */
 static void send_next(struct advisor *advisor)
 {
@@ -127,14 +167,14 @@ static void send_next(struct advisor *advisor)
 	struct client *client = client_of(advisor, job);
 	bool more = false;
 
-	if (client == NULL) {
-		finish(advisor, "gone");
+	if (client == NULL || client->is_barred || !may_go_on(advisor, job, client)) {
+		finish(advisor, false);
 		return;
 	}
 	advisor->batch_begin = job->next_superslab;
 	if (!job->is_look && !job->is_unsure) {
 		if (job->bytes_max != 0 && job->advised_bytes >= job->bytes_max) {
-			finish(advisor, "done");
+			finish(advisor, true);
 			return;
 		}
 		more = rows_collect(&client->rows, &job->next_superslab, &advisor->batch);
@@ -144,7 +184,7 @@ static void send_next(struct advisor *advisor)
 			return;
 		}
 		if (advisor->batch.range_count == 0) {
-			finish(advisor, "done");
+			finish(advisor, true);
 			return;
 		}
 	}
@@ -157,7 +197,7 @@ static void send_next(struct advisor *advisor)
 static void step(struct advisor *advisor)
 {
 	if (advisor->line.state == LINE_UNAVAILABLE || advisor->line.state == LINE_OFF)
-		finish_all(advisor, "unavailable");
+		give_up_all(advisor);
 	while (advisor->line.state == LINE_READY && !advisor->is_under_way && !advisor->is_paused &&
 	       !TAILQ_EMPTY(&advisor->jobs))
 		send_next(advisor);
@@ -193,6 +233,7 @@ static void on_answer(void *context, const struct hak_reclaim_answer *answer)
 
 	/* Who is asked again later has forgotten what was asked before. */
 	if (answer == NULL) {
+		bar_who_holds_up(advisor);
 		if (advisor->is_under_way)
 			job->next_superslab = advisor->batch_begin;
 		advisor->is_under_way = false;
@@ -204,9 +245,9 @@ static void on_answer(void *context, const struct hak_reclaim_answer *answer)
 	advisor->is_under_way = false;
 	client = client_of(advisor, job);
 	if (client == NULL) {
-		finish(advisor, "gone");
+		finish(advisor, false);
 	} else if (answer->result == HAK_RECLAIM_GONE) {
-		finish(advisor, "gone");
+		finish(advisor, false);
 		table_lose(advisor->table, client, clock_now_ns());
 	} else if (answer->result == HAK_RECLAIM_LIMITED) {
 		job->next_superslab = advisor->batch_begin;
@@ -215,7 +256,7 @@ static void on_answer(void *context, const struct hak_reclaim_answer *answer)
 			  answer->wait_ns < CLOCK_SECOND_NS ? answer->wait_ns : CLOCK_SECOND_NS);
 	} else if (answer->result != HAK_RECLAIM_DONE || job->is_look) {
 		client->is_suspect = client->is_suspect && answer->result != HAK_RECLAIM_DONE;
-		finish(advisor, hak_reclaim_result_text(answer->result));
+		finish(advisor, answer->result == HAK_RECLAIM_DONE);
 	} else if (job->is_unsure) {
 		job->is_unsure = false;
 	} else {
@@ -230,11 +271,12 @@ bool advisor_is_available(const struct advisor *advisor)
 	return advisor->line.state == LINE_READY || advisor->line.state == LINE_WAITING;
 }
 
-static struct advisor_job *add_job(struct advisor *advisor, const struct client *client)
+static struct advisor_job *add_job(struct advisor *advisor, const struct client *client,
+				   size_t jobs_max)
 {
 	struct advisor_job *job;
 
-	if (advisor->job_count >= ADVISOR_JOBS_MAX) {
+	if (advisor->job_count >= jobs_max) {
 		advisor->refused_count++;
 		return NULL;
 	}
@@ -249,6 +291,19 @@ static struct advisor_job *add_job(struct advisor *advisor, const struct client 
 	return job;
 }
 
+/* The job that is there does this one's work too. */
+static void join_job(struct advisor *advisor, const struct client *client, uint64_t bytes_max)
+{
+	struct advisor_job *job;
+
+	TAILQ_FOREACH(job, &advisor->jobs, entry)
+	{
+		if (job->pid != client->pid || job->is_look || job->bytes_max == 0)
+			continue;
+		job->bytes_max = bytes_max == 0 ? 0 : job->advised_bytes + bytes_max;
+	}
+}
+
 enum advisor_outcome advisor_release(struct advisor *advisor, struct client *client,
 				     uint64_t bytes_max, enum advisor_trigger trigger)
 {
@@ -256,9 +311,15 @@ enum advisor_outcome advisor_release(struct advisor *advisor, struct client *cli
 
 	if (!advisor_is_available(advisor))
 		return ADVISOR_UNAVAILABLE;
-	if (client->is_releasing)
+	if (client->is_barred)
+		return ADVISOR_BARRED;
+	if (client->is_releasing) {
+		join_job(advisor, client, bytes_max);
 		return ADVISOR_TAKEN;
-	job = add_job(advisor, client);
+	}
+	job = add_job(advisor, client,
+		      trigger == ADVISOR_IDLE ? ADVISOR_JOBS_MAX - ADVISOR_JOBS_KEPT
+					      : ADVISOR_JOBS_MAX);
 	if (job == NULL)
 		return ADVISOR_FULL;
 	job->trigger = trigger;
@@ -283,7 +344,7 @@ static bool is_worth_it(const struct client *client)
 
 static void look_at(struct advisor *advisor, struct client *client, uint64_t now_ns)
 {
-	struct advisor_job *job = add_job(advisor, client);
+	struct advisor_job *job = add_job(advisor, client, ADVISOR_JOBS_MAX - ADVISOR_JOBS_KEPT);
 
 	if (job == NULL)
 		return;
@@ -291,12 +352,21 @@ static void look_at(struct advisor *advisor, struct client *client, uint64_t now
 	client->looked_ns = now_ns;
 }
 
-static bool is_left_alone(const struct advisor *advisor, const struct client *client)
+/* In a dry run it is only told, once for each time of rest. */
+static bool release_or_tell(struct advisor *advisor, struct client *client)
 {
-	const struct allot *allot = &advisor->table->allot;
+	const struct governor_action action = {
+		.pid = client->pid,
+		.method = HISTORY_REMOTE,
+		.trigger = GOVERNOR_DECAY,
+		.target_bytes = client_lazyfree_bytes(client),
+		.is_dry_run = true,
+	};
 
-	return allot_is_exempt(client) || allot_is_dry(allot, client) ||
-	       !allot_takes_remote(allot, client);
+	if (!allot_is_dry(&advisor->table->allot, client))
+		return advisor_release(advisor, client, 0, ADVISOR_IDLE) == ADVISOR_TAKEN;
+	actions_note_client(advisor->actions, client, &action, ACTIONS_DRY_RUN, 0, 0);
+	return true;
 }
 
 /* Releases who is due. Returns when to look again, 0 where everybody has been at rest for long. */
@@ -317,7 +387,7 @@ static uint64_t release_idle(struct advisor *advisor, uint64_t now_ns)
 		if (age_ns < ADVISOR_IDLE_NS) {
 			if (ADVISOR_IDLE_NS - age_ns < pause_ns)
 				pause_ns = ADVISOR_IDLE_NS - age_ns;
-		} else if (advisor_release(advisor, client, 0, ADVISOR_IDLE) == ADVISOR_TAKEN) {
+		} else if (release_or_tell(advisor, client)) {
 			client->released_sequence = client->copied_sequence;
 		}
 	}
@@ -326,9 +396,7 @@ static uint64_t release_idle(struct advisor *advisor, uint64_t now_ns)
 
 static void look(struct advisor *advisor, uint64_t now_ns)
 {
-	bool is_resting = advisor->is_resting != NULL &&
-			  advisor->is_resting(advisor->resting_context, now_ns);
-	uint64_t pause_ns = is_resting ? 0 : release_idle(advisor, now_ns);
+	uint64_t pause_ns = is_resting(advisor) ? 0 : release_idle(advisor, now_ns);
 	const struct timeval pause = {
 		.tv_usec = (suseconds_t)((pause_ns > ADVISOR_PAUSE_NS ? pause_ns
 								      : ADVISOR_PAUSE_NS) /
@@ -356,7 +424,7 @@ static void look_at_hidden(struct advisor *advisor, uint64_t now_ns)
 
 	HASH_ITER(hh, advisor->table->by_pid, client, next)
 	{
-		if (!client->is_hidden)
+		if (!client->is_hidden || client->is_barred)
 			continue;
 		hidden++;
 		if (client->is_suspect && looks < ADVISOR_LOOKS_MAX &&
@@ -377,8 +445,9 @@ static void look_at_hidden(struct advisor *advisor, uint64_t now_ns)
 void advisor_tick(struct advisor *advisor, uint64_t now_ns)
 {
 	if (advisor->is_under_way && now_ns - advisor->sent_ns >= ADVISOR_ANSWER_NS) {
+		bar_who_holds_up(advisor);
 		line_give_up(&advisor->line);
-		finish_all(advisor, "unavailable");
+		give_up_all(advisor);
 	}
 	line_tick(&advisor->line, now_ns);
 	if (!advisor_is_available(advisor))
@@ -389,9 +458,9 @@ void advisor_tick(struct advisor *advisor, uint64_t now_ns)
 }
 
 int advisor_init(struct advisor *advisor, struct event_base *base, struct table *table,
-		 const char *runtime_dir, int fd, bool is_on)
+		 struct actions *actions, const char *runtime_dir, int fd, bool is_on)
 {
-	*advisor = (struct advisor){.table = table};
+	*advisor = (struct advisor){.table = table, .actions = actions};
 	TAILQ_INIT(&advisor->jobs);
 	line_init_off(&advisor->line);
 	advisor->again = evtimer_new(base, on_again, advisor);

@@ -8,7 +8,8 @@
  * A batch is made right before it is sent, from the table as it is then. Nothing waits: an answer
  * is an event, and what is full is said so. A job names its client by pid and time of registration,
  * so one that goes, or comes again, ends it. Where the advisor finds another address space behind
- * the pid (exec), the client is dropped, as table.h has it.
+ * the pid (exec), the client is dropped, as table.h has it. What came of a job is told, but for
+ * those that the governor waits for and tells himself; in a dry run what would be begun.
  *
  * Limits: ADVISOR_JOBS_MAX jobs, one of each client; ADVISOR_ANSWER_NS for an answer. One thread.
  */
@@ -16,12 +17,18 @@
 #define HAKD_GOVERN_ADVISOR_H
 
 #include "fleet/table.h"
+#include "govern/actions.h"
 #include "govern/line.h"
 
 #include <sys/queue.h>
 
 #define ADVISOR_JOBS_MAX 256
+#define ADVISOR_JOBS_KEPT 64 /* of them, for commands and in need */
 #define ADVISOR_ANSWER_NS (10 * CLOCK_SECOND_NS)
+
+/* A request takes milliseconds. The advisor ends itself a little before it is given up
+ * (advisor/service.h), and another takes its place. */
+#define ADVISOR_HELD_UP_NS (5 * CLOCK_SECOND_NS)
 
 /* Whom the tick takes for idle, and what is worth it. */
 #define ADVISOR_IDLE_NS CLOCK_SECOND_NS
@@ -48,6 +55,7 @@ enum advisor_outcome {
 	ADVISOR_TAKEN,	     /* a job of its own, or one that is under way already */
 	ADVISOR_FULL,	     /* as many jobs as there may be */
 	ADVISOR_UNAVAILABLE, /* line.why */
+	ADVISOR_BARRED,	     /* this client has held the advisor up before */
 };
 
 struct advisor_job {
@@ -73,7 +81,8 @@ TAILQ_HEAD(advisor_jobs, advisor_job);
 struct advisor {
 	struct line line;
 	struct table *table;
-	/* Set from above: whether idle clients are left alone now. NULL: never. */
+	struct actions *actions; /* where it is told what came of a job */
+	/* Set from above: whether nothing is taken, nor said, for now. NULL: never. */
 	bool (*is_resting)(const void *context, uint64_t now_ns);
 	const void *resting_context;
 	struct event *again; /* a pause: the limit, or a turn for others */
@@ -95,7 +104,7 @@ struct advisor {
 
 /* `fd` as line_start_advisor left it; `is_on` as policy has it. 0 or -ENOMEM. */
 int advisor_init(struct advisor *advisor, struct event_base *base, struct table *table,
-		 const char *runtime_dir, int fd, bool is_on);
+		 struct actions *actions, const char *runtime_dir, int fd, bool is_on);
 void advisor_deinit(struct advisor *advisor);
 
 /* Takes back what the client has marked, bytes_max at most, 0 for all; a row of 2 MiB more. The

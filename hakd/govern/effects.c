@@ -79,7 +79,7 @@ static struct governor_client describe(const struct effects *effects, const stru
 		.idle_ns = idle_ns(client, now_ns),
 		.level = level_on(effects, client),
 		.is_exempt = allot_is_exempt(client),
-		.is_dry_run = effects->is_dry_run || allot_is_dry(&effects->table->allot, client),
+		.is_dry_run = allot_is_dry(&effects->table->allot, client),
 		.takes_remote = effects->remote.release != NULL &&
 				allot_takes_remote(&effects->table->allot, client),
 		.decays = effects->remote.decays,
@@ -128,7 +128,7 @@ static void plan(struct effects *effects, uint64_t now_ns)
 		*described = describe(effects, client, now_ns);
 		if (!governor_may_take(described, now_ns))
 			continue;
-		client_read_memory(client, now_ns);
+		(void)client_read_memory(client, now_ns);
 		described->resident_bytes = client->memory.anonymous_bytes;
 		count++;
 	}
@@ -144,53 +144,35 @@ static void begin_round(struct effects *effects, uint64_t now_ns)
 		arm(effects->timer, 0);
 }
 
-static void record(struct effects *effects, const struct client *client,
-		   const struct governor_action *action, enum actions_result result,
-		   uint64_t released_bytes, uint64_t duration_ns)
-{
-	struct actions_record record = {
-		.when = time(NULL),
-		.action = *action,
-		.result = result,
-		.released_bytes = released_bytes,
-		.duration_us = duration_ns / 1000,
-	};
-	const char *unit = client->identity.unit;
-
-	snprintf(record.unit, sizeof record.unit, "%s",
-		 unit[0] != '\0' ? unit : client->group->name);
-	snprintf(record.command, sizeof record.command, "%s", client->identity.comm);
-	actions_note(&effects->actions, &record);
-}
-
 static void end_step(struct effects *effects, struct client *client, enum actions_result result,
 		     uint64_t now_ns)
 {
 	struct effects_step *step = &effects->step;
 	struct governor_outcome outcome = {.refaulted_bytes_total = refaulted_total(client)};
 
-	client_read_memory(client, now_ns);
+	step->is_active = false;
+	/* It is ending: what it has given back is not known, and no matter. */
+	if (!client_read_memory(client, now_ns))
+		return;
 	outcome.resident_bytes = client->memory.anonymous_bytes;
 	if (outcome.resident_bytes < step->before_bytes && result != ACTIONS_DRY_RUN)
 		outcome.released_bytes = step->before_bytes - outcome.resident_bytes;
 	governor_note(&client->history, &step->action, &outcome, now_ns);
-	record(effects, client, &step->action, result, outcome.released_bytes,
-	       now_ns - step->began_ns);
-	step->is_active = false;
+	actions_note_client(&effects->actions, client, &step->action, result,
+			    outcome.released_bytes, now_ns - step->began_ns);
 }
 
-/* Whether the answer is there: of a program in its numbers, of remote reclaim in what is
- * resident. */
+/* Whether the answer is there: of a program in its numbers, of remote reclaim when its work is
+ * done. */
 static bool is_answered(const struct effects *effects, struct client *client, uint64_t now_ns)
 {
 	const struct effects_step *step = &effects->step;
 
 	if (step->action.method == HISTORY_TRIM) {
 		client_refresh(client, now_ns);
-		return client->telemetry.trim_ack >= step->trim_request;
+		return client->telemetry.trim_ack >= step->request;
 	}
-	client_read_memory(client, now_ns);
-	return client->memory.anonymous_bytes + step->action.target_bytes / 2 <= step->before_bytes;
+	return client->release_ack >= step->request;
 }
 
 /* False: it is waited for. */
@@ -202,7 +184,11 @@ static bool finish_step(struct effects *effects, uint64_t now_ns)
 	if (client == NULL || client->registered_ns != step->registered_ns)
 		step->is_active = false;
 	else if (is_answered(effects, client, now_ns))
-		end_step(effects, client, ACTIONS_DONE, now_ns);
+		end_step(effects, client,
+			 step->action.method == HISTORY_REMOTE && client->release_failed
+				 ? ACTIONS_FAILED
+				 : ACTIONS_DONE,
+			 now_ns);
 	else if (now_ns >= step->deadline_ns)
 		end_step(effects, client, ACTIONS_PENDING, now_ns);
 	return !step->is_active;
@@ -221,7 +207,7 @@ static void begin_trim(struct effects *effects, struct client *client, uint64_t 
 		step->is_active = false;
 		return;
 	}
-	step->trim_request = client->mailbox.trim_request;
+	step->request = client->mailbox.trim_request;
 	step->deadline_ns = now_ns + (is_silent ? EFFECTS_SILENT_NS : EFFECTS_ANSWER_NS);
 }
 
@@ -239,6 +225,7 @@ static void begin_remote(struct effects *effects, struct client *client, uint64_
 		end_step(effects, client, ACTIONS_DONE, clock_now_ns());
 		break;
 	case EFFECTS_UNDER_WAY:
+		step->request = client->release_request;
 		break;
 	}
 }
@@ -246,7 +233,6 @@ static void begin_remote(struct effects *effects, struct client *client, uint64_
 static void begin_step(struct effects *effects, struct client *client,
 		       const struct governor_action *action, uint64_t now_ns)
 {
-	client_read_memory(client, now_ns);
 	effects->step = (struct effects_step){
 		.is_active = true,
 		.action = *action,
@@ -262,15 +248,27 @@ static void begin_step(struct effects *effects, struct client *client,
 		begin_remote(effects, client, now_ns);
 }
 
+/* Policy, or the advisor, may be another one than when it was planned. */
+static bool may_be_done(const struct effects *effects, const struct client *client,
+			const struct governor_action *action)
+{
+	return governor_goes_on(&client->history, action->method) && !allot_is_exempt(client) &&
+	       (action->method != HISTORY_REMOTE ||
+		(effects->remote.release != NULL &&
+		 allot_takes_remote(&effects->table->allot, client)));
+}
+
 /* The next step of the plan that there is still a reason for. False: the plan is through. */
 static bool go_on(struct effects *effects, uint64_t now_ns)
 {
 	while (effects->plan_next < effects->plan_count) {
-		const struct governor_action *action = &effects->plan[effects->plan_next++];
+		struct governor_action *action = &effects->plan[effects->plan_next++];
 		struct client *client = table_find(effects->table, action->pid);
 
-		if (client == NULL || !governor_goes_on(&client->history, action->method))
+		if (client == NULL || !may_be_done(effects, client, action) ||
+		    !client_read_memory(client, now_ns))
 			continue;
+		action->is_dry_run = allot_is_dry(&effects->table->allot, client);
 		if (action->trigger == GOVERNOR_PRESSURE) {
 			pressure_look(&effects->pressure, now_ns);
 			if (level_on(effects, client) == LEVEL_NONE)
@@ -374,15 +372,11 @@ static void on_listening(int fd, short what, void *context)
 }
 
 int effects_init(struct effects *effects, struct event_base *base, struct table *table,
-		 const struct effects_options *options)
+		 uint64_t slack_bytes)
 {
 	int error;
 
-	*effects = (struct effects){
-		.table = table,
-		.is_dry_run = options->is_dry_run,
-		.slack_bytes = options->slack_bytes,
-	};
+	*effects = (struct effects){.table = table, .slack_bytes = slack_bytes};
 	error = pressure_init(&effects->pressure, "/proc/pressure");
 	if (error != 0)
 		return error;
@@ -479,7 +473,7 @@ static void trade(struct effects *effects, uint64_t now_ns)
 	{
 		if (client->memory.anonymous_bytes < GOVERNOR_SMALL_BYTES &&
 		    client->counted[HAK_METRIC_live_bytes] >= GOVERNOR_SMALL_BYTES)
-			client_read_memory(client, now_ns);
+			(void)client_read_memory(client, now_ns);
 		effects->traders[count++] = (struct market_client){
 			.share = &client->history.share,
 			.is_exempt = allot_is_exempt(client),
@@ -514,7 +508,7 @@ void effects_pause(struct effects *effects, uint64_t duration_ns, uint64_t now_n
 
 bool effects_is_resting(const struct effects *effects, uint64_t now_ns)
 {
-	return effects->is_dry_run || effects_is_paused(effects, now_ns);
+	return allot_all_is_dry(&effects->table->allot) || effects_is_paused(effects, now_ns);
 }
 
 void effects_note_command(struct effects *effects, const struct client *client,
@@ -527,5 +521,5 @@ void effects_note_command(struct effects *effects, const struct client *client,
 		.target_bytes = target_bytes,
 	};
 
-	record(effects, client, &action, ACTIONS_ASKED, 0, 0);
+	actions_note_client(&effects->actions, client, &action, ACTIONS_ASKED, 0, 0);
 }

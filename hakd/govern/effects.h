@@ -37,7 +37,7 @@
 enum effects_answer {
 	EFFECTS_REFUSED,   /* it cannot be done for this client */
 	EFFECTS_DONE,	   /* and what came of it can be seen */
-	EFFECTS_UNDER_WAY, /* it will be seen soon */
+	EFFECTS_UNDER_WAY, /* it is when the client's release_ack is what release_request is now */
 };
 
 /* The way to take memory from a client that need not run. */
@@ -55,7 +55,7 @@ struct effects_step {
 	uint64_t before_bytes;	/* resident */
 	uint64_t began_ns;
 	uint64_t deadline_ns;
-	uint64_t trim_request;
+	uint64_t request; /* the client's number of it, by its method */
 };
 
 struct effects {
@@ -72,7 +72,6 @@ struct effects {
 	uint64_t market_ns;   /* of its last tick */
 	struct market_client *traders;
 	size_t traders_size;
-	bool is_dry_run;
 	uint64_t paused_until_ns; /* 0: not paused */
 	struct event *timer;	  /* the next step, or round */
 	struct event *heard;	  /* of pressure.epoll */
@@ -86,14 +85,10 @@ struct effects {
 	size_t clients_size;
 };
 
-struct effects_options {
-	bool is_dry_run;
-	uint64_t slack_bytes; /* of the host, for the market; 0: none */
-};
-
-/* 0, -ENOMEM or what pressure_init says. effects_deinit is harmless after either, and twice. */
+/* With what the market has to deal out; 0: as policy has it. 0, -ENOMEM or what pressure_init says.
+ * effects_deinit is harmless after either, and twice. */
 int effects_init(struct effects *effects, struct event_base *base, struct table *table,
-		 const struct effects_options *options);
+		 uint64_t slack_bytes);
 void effects_deinit(struct effects *effects);
 
 /* Every 2 s. */

@@ -108,7 +108,7 @@ static enum level reach(const struct marks marks[LEVEL_COUNT], uint64_t some, ui
 	return LEVEL_NONE;
 }
 
-static uint64_t rise(uint64_t before, uint64_t after)
+uint64_t level_rise(uint64_t before, uint64_t after)
 {
 	return after > before ? after - before : 0;
 }
@@ -125,13 +125,14 @@ static void judge_stalls(struct level_judge *judge, const struct level_sample *s
 		passed_us = (sample->now_ns - judge->window_ns) / 1000;
 		judge->stalled = reach(
 			stall_marks,
-			thousandths(rise(before->some_us, sample->stalls.some_us), passed_us),
-			thousandths(rise(before->full_us, sample->stalls.full_us), passed_us),
+			thousandths(level_rise(before->some_us, sample->stalls.some_us), passed_us),
+			thousandths(level_rise(before->full_us, sample->stalls.full_us), passed_us),
 			judge->level);
 	} else {
 		return;
 	}
-	judge->window_ns = sample->now_ns;
+	/* A window begins with what could be read. */
+	judge->window_ns = sample->has_stalls ? sample->now_ns : 0;
 	judge->window_stalls = sample->stalls;
 }
 

@@ -59,6 +59,9 @@ bool level_parse_bytes(const char *text, uint64_t *bytes);
 /* The number behind a key at the begin of a line, as in memory.stat. */
 bool level_parse_key(const char *text, const char *key, uint64_t *number);
 
+/* Of counters: one that has fallen is another one's, and has not risen. */
+uint64_t level_rise(uint64_t before, uint64_t after);
+
 struct level_sample {
 	uint64_t now_ns;
 	bool has_stalls;

@@ -138,6 +138,9 @@ int pressure_init(struct pressure *pressure, const char *stalls_folder)
 		    level_parse_stalls(text, &stalls))
 			pressure->source = PRESSURE_SOURCE_POLLED;
 	}
+	/* What was before is nobody's. */
+	if (cgroup_read_file(stalls_folder, "memory", text, sizeof text) > 0)
+		(void)level_parse_stalls(text, &pressure->system.stalls);
 	say_source(pressure);
 	return 0;
 }
@@ -304,9 +307,9 @@ static void find_trigger(const struct pressure *pressure, struct pressure_watch 
 
 	if (watch->fds[PRESSURE_EVENT_SOME] < 0)
 		return;
-	if (now->full_us - before->full_us >= FULL_US_A_SECOND * seconds)
+	if (level_rise(before->full_us, now->full_us) >= FULL_US_A_SECOND * seconds)
 		watch->told = LEVEL_FULL;
-	else if (now->some_us - before->some_us >= SOME_US_A_SECOND * seconds &&
+	else if (level_rise(before->some_us, now->some_us) >= SOME_US_A_SECOND * seconds &&
 		 watch->told < LEVEL_SOME)
 		watch->told = LEVEL_SOME;
 }
@@ -316,7 +319,9 @@ static void take_stalls(const struct pressure *pressure, struct pressure_watch *
 {
 	if (sample->has_stalls && is_woken)
 		find_trigger(pressure, watch, &sample->stalls);
-	watch->stalls = sample->stalls;
+	/* One that could not be read leaves the last. */
+	if (sample->has_stalls)
+		watch->stalls = sample->stalls;
 	sample->told = watch->told;
 }
 
@@ -342,11 +347,9 @@ static void sample_group(struct pressure *pressure, struct pressure_watch *watch
 	sample_stalls(&sample, watch->place.stalls, "memory.pressure");
 	take_stalls(pressure, watch, &sample, is_woken);
 	cgroup_read_room(&watch->place, &watch->limits, &sample.room);
-	if (sample.room.limit_bytes == 0) {
-		if (!sample.has_stalls && sample.told == LEVEL_NONE)
-			return;
+	/* Of one of which nothing at all is known any more nothing presses. */
+	if (sample.room.limit_bytes == 0 && (sample.has_stalls || sample.told != LEVEL_NONE))
 		sample.room = pressure->system.room;
-	}
 	judge(pressure, watch, PRESSURE_CGROUP, &sample);
 }
 

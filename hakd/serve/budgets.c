@@ -195,10 +195,8 @@ static void forget_the_gone(struct table *table)
 	/* Not whether it is a client: after a restart it may not have come back yet. */
 	while (i < overrides->count) {
 		struct override_key key = overrides->items[i].key;
-		uint64_t start_ticks;
 
-		if (key.pid == 0 || (process_start_ticks(key.pid, &start_ticks) == 0 &&
-				     start_ticks == key.start_ticks))
+		if (key.pid == 0 || !process_has_ended(key.pid, key.start_ticks))
 			i++;
 		else
 			(void)overrides_clear(overrides, &key);

@@ -77,6 +77,9 @@ static void on_status(struct evhttp_request *request, pid_t pid, void *context)
 	json_object_set_new(policy, "soft_budget_bytes",
 			    integer(allot_default_soft(&table->allot)));
 	json_object_set_new(policy, "hard_budget_bytes", integer(0));
+	json_object_set_new(policy, "host_budget_bytes", integer(allot_host_budget(&table->allot)));
+	json_object_set_new(policy, "host_held_bytes", integer(table->allot.held_bytes));
+	json_object_set_new(policy, "host_purge_level", integer(table->allot.host_level));
 	json_object_set_new(status, "schema", json_integer(1));
 	json_object_set_new(status, "version", json_string(control->version));
 	json_object_set_new(status, "pid", json_integer(getpid()));
@@ -107,9 +110,9 @@ static json_t *metrics_json(const struct client *client)
 
 static json_t *remote_json(const struct client *client)
 {
-	return json_pack("{s:o, s:o, s:o, s:o}", "request", integer(client->release_request), "ack",
-			 integer(client->release_ack), "released_bytes",
-			 integer(client->release_bytes), "returned_bytes",
+	return json_pack("{s:o, s:o, s:b, s:o, s:o}", "request", integer(client->release_request),
+			 "ack", integer(client->release_ack), "done", !client->release_failed,
+			 "released_bytes", integer(client->release_bytes), "returned_bytes",
 			 integer(client->rows.returned_bytes));
 }
 
@@ -147,7 +150,7 @@ static json_t *client_json(const struct table *table, struct client *client, uin
 {
 	json_t *object = json_object();
 
-	client_read_memory(client, now_ns);
+	(void)client_read_memory(client, now_ns);
 	set_identity(object, client);
 	set_time(object, "registered", client->registered);
 	json_object_set_new(object, "age_seconds", json_real(client_age_seconds(client, now_ns)));
@@ -291,7 +294,8 @@ static uint64_t trim_by_mailbox(struct control *control, pid_t pid, const struct
 static void on_trim(struct evhttp_request *request, pid_t pid, void *context)
 {
 	static const char *const whys[] = {"", "too many clients wait for the advisor",
-					   "remote reclaim is not available"};
+					   "remote reclaim is not available",
+					   "it has held the advisor up before"};
 	struct control *control = context;
 	enum advisor_outcome outcome = ADVISOR_UNAVAILABLE;
 	struct client *client;

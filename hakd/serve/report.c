@@ -63,8 +63,9 @@ json_t *report_governor_json(const struct effects *effects, uint64_t now_ns)
 	}
 	if (effects_is_paused(effects, now_ns) && effects->paused_until_ns != EFFECTS_UNTIL_RESUMED)
 		resumes = json_real((double)(effects->paused_until_ns - now_ns) / 1e9);
-	return json_pack("{s:b, s:b, s:o, s:b, s:I, s:I, s:I}", "dry_run", effects->is_dry_run,
-			 "paused", effects_is_paused(effects, now_ns), "resumes_seconds", resumes,
+	return json_pack("{s:b, s:b, s:o, s:b, s:I, s:I, s:I}", "dry_run",
+			 allot_all_is_dry(&effects->table->allot), "paused",
+			 effects_is_paused(effects, now_ns), "resumes_seconds", resumes,
 			 "remote_reclaim", effects->remote.release != NULL, "slack_bytes",
 			 integer(effects->market.slack_bytes), "release_count",
 			 integer(release_count), "released_bytes", integer(released_bytes));
@@ -202,6 +203,8 @@ static void write_releases(struct text *text, const char *family, const char *he
 
 void report_write_metrics(struct text *text, const struct effects *effects)
 {
+	const struct allot *allot = &effects->table->allot;
+
 	write_pressure(text, &effects->pressure);
 	write_releases(text, "hak_releases_total", "Releases of memory that were carried out.",
 		       effects->actions.releases);
@@ -215,9 +218,15 @@ void report_write_metrics(struct text *text, const struct effects *effects)
 	head(text, "hak_release_failures_total", "counter", "Releases that could not be tried.");
 	text_print(text, "hak_release_failures_total %" PRIu64 "\n",
 		   effects->actions.results[ACTIONS_FAILED]);
+	head(text, "hak_host_budget_bytes", "gauge",
+	     "What all programs together may hold, 0 for no budget of the host.");
+	text_print(text, "hak_host_budget_bytes %" PRIu64 "\n", allot_host_budget(allot));
+	head(text, "hak_host_purge_level", "gauge",
+	     "What that budget asks of all programs now: 0 nothing, 1 what is free, 2 caches too.");
+	text_print(text, "hak_host_purge_level %" PRIu64 "\n", allot->host_level);
 	head(text, "hak_policy_dry_run", "gauge",
 	     "Whether releases are only told of, and not carried out.");
-	text_print(text, "hak_policy_dry_run %d\n", effects->is_dry_run);
+	text_print(text, "hak_policy_dry_run %d\n", allot_all_is_dry(allot));
 	head(text, "hak_policy_paused", "gauge", "Whether nothing is released for now.");
 	text_print(text, "hak_policy_paused %d\n", effects_is_paused(effects, clock_now_ns()));
 }

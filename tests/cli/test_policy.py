@@ -79,6 +79,29 @@ def test_a_budget_that_is_kept(programs, hakd, pytestconfig):
         assert columns(programs.ctl("budget", "get", group))[3:5] == ["none", "none"]
 
 
+def test_a_budget_that_hakd_does_not_take(programs, hakd):
+    """Where it does not fit, or other files have errors, all stays as it was: what was set by
+    command, and the files."""
+    hakd.config_dir.mkdir()
+    path = hakd.config_dir / "hakd.conf"
+    with hakd.client(live_bytes=3 * MIB) as client:
+        group = json.loads(programs.status("--json", client.pid).stdout)["group"]
+        columns(programs.ctl("budget", "set", group, "--soft", "9M", "--persist"))
+        kept = (hakd.config_dir / "hakd.conf.d" / drop_ins(hakd)[0]).read_text()
+        programs.ctl("budget", "set", group, "--soft", "7M")
+        path.write_text("[policy all]\nsoft = lots\n")
+        done = programs.ctl("budget", "set", group, "--soft", "64M", "--persist")
+        assert done.returncode == 1 and f"{path}:2: soft is 'lots'" in done.stderr
+        assert columns(programs.ctl("budget", "get", group))[3:5] == ["7.0", "MiB"]
+        assert [(hakd.config_dir / "hakd.conf.d" / name).read_text()
+                for name in drop_ins(hakd)] == [kept]
+        done = programs.ctl("budget", "set", "another", "--soft", "64M", "--persist")
+        assert done.returncode == 1 and len(drop_ins(hakd)) == 1
+        path.write_text("")
+        row = columns(programs.ctl("budget", "set", group, "--soft", "64M", "--persist"))
+        assert row[3:5] == ["64.0", "MiB"] and row[-1] == "-" and len(drop_ins(hakd)) == 1
+
+
 def test_why_and_reload(programs, hakd):
     hakd.config_dir.mkdir()
     path = hakd.config_dir / "hakd.conf"

@@ -17,6 +17,7 @@ ME = os.getpid()
 MIB = 1 << 20
 GIB = str(1 << 30)
 FAIL = 2
+GROUPS_MAX = 200
 RESERVED = client.reserve(1 << 30)
 
 
@@ -77,6 +78,8 @@ def test_exempt_and_dry_run(daemon, start):
     row = daemon.of(ME)
     assert row["soft_budget_bytes"] == 0 and row["policy"]["soft_budget_bytes"] == 3 * MIB
     assert row["policy"]["dry_run"] == "yes"
+    assert daemon.status()["governor"]["dry_run"]
+    assert daemon.metrics()["hak_policy_dry_run", ""] == 1
     daemon.configure("[policy all]\nexempt=yes\nsoft=3M\n")
     assert daemon.post("/v1/reload")[0] == 200
     row = daemon.of(ME)
@@ -130,6 +133,11 @@ def test_the_hosts_budget(daemon, start):
     # More is held than may be: what is free has to go, in shares of what is live.
     page.publish(live_bytes=40 * MIB, free_bytes=50 * MIB)
     wait_for(lambda: page.mailbox()["purge_level"] == 1)
+    policy, metrics = daemon.status()["policy"], daemon.metrics()
+    assert policy["host_budget_bytes"] == metrics["hak_host_budget_bytes", ""] == 100 * MIB
+    assert policy["host_held_bytes"] == 120 * MIB
+    assert policy["host_purge_level"] == metrics["hak_host_purge_level", ""] == 1
+    assert "hold 120 MiB: the host's budget of 100 MiB is exceeded." in daemon.log.read_text()
     assert page.mailbox()["soft_budget_bytes"] + daemon.of(other.pid)["soft_budget_bytes"] == \
         100 * MIB
     # Even what is in use is too much.
@@ -141,6 +149,7 @@ def test_the_hosts_budget(daemon, start):
     page.publish(live_bytes=20 * MIB)
     wait_for(lambda: page.mailbox()["purge_level"] == 0)
     assert page.mailbox()["soft_budget_bytes"] == 0
+    assert "the host's budget of 100 MiB is kept." in daemon.log.read_text()
     other.end()
 
 
@@ -178,6 +187,28 @@ def test_budgets_by_command(daemon, start):
     assert daemon.post("/v1/budgets", {"group": "g", "soft_bytes": 90 * MIB})[0] == 200
     status, answer = daemon.post("/v1/budgets", {"group": "g", "hard_bytes": 80 * MIB})
     assert status == 400 and "less than the soft one" in answer["error"]
+
+
+def test_a_budget_of_a_group_that_is_gone(daemon, start):
+    """Where there is no room for more groups, the one that is empty for longest goes; its budget is
+    there to be seen and cleared."""
+    page = start("[policy all]\ngroup=g0\n")
+    assert daemon.post("/v1/budgets", {"group": "g0", "soft_bytes": 90 * MIB})[0] == 200
+    for i in range(1, GROUPS_MAX):
+        daemon.configure(f"[policy all]\ngroup=g{i}\n")
+        assert daemon.post("/v1/reload")[0] == 200
+        page.register(daemon.client_path)
+        wait_for(lambda: daemon.of(ME)["group"] == f"g{i}")
+    assert daemon.status()["group_count"] == GROUPS_MAX - 1  # a place is kept for "other"
+
+    def listed():
+        return [row for row in daemon.get("/v1/budgets")["groups"] if row["group"] == "g0"]
+
+    [row] = listed()
+    assert row["process_count"] == 0 and row["set"] == {"soft_bytes": 90 * MIB}
+    assert daemon.post("/v1/budgets", {"group": "g0", "clear": True})[0] == 200
+    assert listed() == []
+    assert daemon.post("/v1/budgets", {"group": "g0", "clear": True})[0] == 404
 
 
 @pytest.mark.parametrize("body, status", [

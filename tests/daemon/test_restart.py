@@ -107,6 +107,22 @@ def test_budgets_and_a_pause_hold_on(hakd, page):
     again.close()
 
 
+def test_a_budget_of_who_has_not_come_back(hakd, page, helpers):
+    """What is set for others meanwhile makes hakd look who is gone: he lives, and will come."""
+    assert hakd.post("/v1/budgets", {"pid": ME, "soft_bytes": 48 << 20})[0] == 200
+    gone = helpers("gone")
+    assert hakd.post("/v1/budgets", {"pid": gone.pid, "soft_bytes": 32 << 20})[0] == 200
+    start_again(hakd)
+    gone.end()
+    other = helpers("other")
+    assert hakd.post("/v1/budgets", {"pid": other.pid, "soft_bytes": 16 << 20})[0] == 200
+    again = client.Page()
+    again.publish(live_bytes=1000)
+    again.register(hakd.client_path)
+    assert again.wait_for_mailbox("epoch", 1)["soft_budget_bytes"] == 48 << 20
+    again.close()
+
+
 def set_budget(hakd):
     wanted = {"group": hakd.of(ME)["group"], "soft_bytes": 1 << 30}
     assert hakd.post("/v1/budgets", wanted)[0] == 200

@@ -4,11 +4,15 @@
  *	freer burst MIB PERCENT
  *		takes MIB in blocks of 16 to 4,096 bytes, frees PERCENT of them in random order,
  *		says "ready" and waits for a line; then takes all again, looks at all, says "whole"
+ *	freer work MIB PERCENT
+ *		the same, but that it goes on with a few of them while it waits
  *	freer race MIB ROUNDS
  *		so often: takes, frees most, takes a part again and looks, gives all to the system;
  *		says "ready" after the first round, "whole" at the end
  */
 #include <malloc.h>
+#include <poll.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +23,7 @@
 #define MIB ((size_t)1 << 20)
 #define BYTES_MIN 16
 #define BYTES_MAX 4096
+#define AT_WORK 2000
 
 static unsigned char **blocks;
 static size_t block_count;
@@ -114,11 +119,25 @@ static void wait_for_line(void)
 		_exit(1);
 }
 
-static void burst(unsigned percent)
+static void go_on_until_line(void)
+{
+	struct pollfd line = {.fd = STDIN_FILENO, .events = POLLIN};
+
+	while (poll(&line, 1, 1) == 0) {
+		for (size_t i = 0; i < AT_WORK; i++)
+			take(i);
+		for (size_t i = 0; i < AT_WORK; i++)
+			give(i);
+	}
+}
+
+static void burst(unsigned percent, bool goes_on)
 {
 	take_percent(100);
 	give_percent(percent);
 	say("ready");
+	if (goes_on)
+		go_on_until_line();
 	wait_for_line();
 	look_at_all();
 	take_percent(100);
@@ -152,7 +171,9 @@ int main(int count, char **arguments)
 	alarm(100);
 	plan(strtoul(arguments[2], NULL, 10));
 	if (strcmp(arguments[1], "burst") == 0)
-		burst((unsigned)atoi(arguments[3]));
+		burst((unsigned)atoi(arguments[3]), false);
+	else if (strcmp(arguments[1], "work") == 0)
+		burst((unsigned)atoi(arguments[3]), true);
 	else if (strcmp(arguments[1], "race") == 0)
 		race((unsigned)atoi(arguments[3]));
 	else

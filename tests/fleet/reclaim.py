@@ -8,6 +8,7 @@ Method  a hakd of its own, started by root, so with an advisor of its own; progr
         (smaps_rollup), beside what hakd says.
 """
 
+import contextlib
 import ctypes
 import json
 import os
@@ -22,6 +23,40 @@ import fleet
 
 MIB = 1 << 20
 SKIPPED = 77
+MEMORY = "/sys/fs/cgroup/memory"
+VERSION2 = "/sys/fs/cgroup" + ("/unified" if os.path.isdir("/sys/fs/cgroup/unified") else "")
+
+# More of a file than its limit lets it have.
+THRASH = """
+import mmap, tempfile
+with tempfile.TemporaryFile(dir="/var/tmp") as file:
+    for i in range(96):
+        file.write(bytes(1 << 20))
+    file.flush()
+    seen = mmap.mmap(file.fileno(), 96 << 20, prot=mmap.PROT_READ)
+    while True:
+        sum(seen[i] for i in range(0, 96 << 20, 4096))
+"""
+
+
+def write(path, text):
+    with open(path, "w", encoding="ascii") as file:
+        file.write(text)
+
+
+@contextlib.contextmanager
+def group_of(root, name=""):
+    """A control group of our own, which is busy for a moment after its last process."""
+    folder = f"{root}/hak-reclaim-{os.getpid()}{name}"
+    os.mkdir(folder)
+    try:
+        yield folder
+    finally:
+        for _ in range(500):
+            with contextlib.suppress(OSError):
+                os.rmdir(folder)
+                break
+            time.sleep(0.01)
 
 
 def memory(pid):
@@ -54,12 +89,12 @@ def page_out(pid):
 
 
 class Reclaim(fleet.Fleet):
-    def __init__(self, library, hakd, folder):
+    def __init__(self, library, hakd, folder, *options):
         self.log = f"{folder}/log"
         with open(self.log, "wb") as log:
             self.folder, self.library = folder, library
             self.environment = dict(os.environ, LD_PRELOAD=library, HAK_SOCKET=f"{folder}/client")
-            self.hakd = subprocess.Popen([hakd, "--runtime-dir", folder], stderr=log)
+            self.hakd = subprocess.Popen([hakd, "--runtime-dir", folder, *options], stderr=log)
         self.wait_for("hakd has its advisor", self.is_ready)
 
     def said(self):
@@ -69,6 +104,12 @@ class Reclaim(fleet.Fleet):
     def status(self):
         return json.loads(self.ask("/v1/status"))["remote_reclaim"]
 
+    def pressure(self):
+        return json.loads(self.ask("/v1/status"))["pressure"]
+
+    def actions(self):
+        return json.loads(self.ask("/v1/actions"))["actions"]
+
     def is_ready(self):
         try:
             return self.status()["state"] == "ready"
@@ -76,8 +117,11 @@ class Reclaim(fleet.Fleet):
             return False
 
     def trim(self, pid, method):
+        return self.post(f"/v1/clients/{pid}/trim", json.dumps({"method": method}))
+
+    def post(self, path, body=None):
         control = fleet.Control(f"{self.folder}/control")
-        control.request("POST", f"/v1/clients/{pid}/trim", json.dumps({"method": method}))
+        control.request("POST", path, body)
         answer = control.getresponse()
         body = json.loads(answer.read())
         control.close()
@@ -139,7 +183,11 @@ class Cases:
     def idle(self):
         program = self.start("burst", 256, 100)
         self.release_of(program)
-        assert "release method=remote trigger=idle" in self.fleet.said()
+        assert f"of process {program.pid} (" in self.fleet.said()
+        [action] = self.fleet.actions()
+        assert (action["pid"], action["trigger"], action["method"], action["result"]) == (
+            program.pid, "decay", "remote", "done")
+        assert action["released_bytes"] > 128 * MIB
         dropped = 'hak_advice_bytes_total{advice="pageout",result="dropped"} 0\n'
         assert dropped in self.fleet.ask("/metrics")
         assert self.total("remote_released") > 128 * MIB
@@ -164,35 +212,108 @@ class Cases:
         finish(program)
 
     def frozen(self):
-        folder = "/sys/fs/cgroup/freezer"
-        if not os.path.isdir(folder) or not os.access(folder, os.W_OK):
-            print("skipped: there is no freezer of cgroup version 1")
+        """By either version of control groups, where there is one that we may use."""
+        old = ("/sys/fs/cgroup/freezer", "freezer.state", "FROZEN\n", "THAWED\n")
+        new = (VERSION2, "cgroup.freeze", "1\n", "0\n")
+        there = [one for one in (old, new) if os.access(f"{one[0]}/cgroup.procs", os.W_OK)]
+        if not there:
+            print("skipped: there are no control groups for us")
             sys.exit(SKIPPED)
-        folder += f"/hak-reclaim-{os.getpid()}"
-        os.mkdir(folder)
-        program = self.start("burst", 256, 100)
-        try:
-            with open(f"{folder}/cgroup.procs", "w", encoding="ascii") as procs:
-                procs.write(str(program.pid))
-            self.freeze(folder, "FROZEN")
-            assert self.release_of(program) <= 5
-            self.freeze(folder, "THAWED")
-            finish(program)
-        finally:
-            self.freeze(folder, "THAWED")
-            program.kill()
-            program.wait()
-            time.sleep(0.1)
-            os.rmdir(folder)
+        for root, file, frozen, thawed in there:
+            with group_of(root) as folder:
+                program = self.start("burst", 256, 100)
+                try:
+                    write(f"{folder}/cgroup.procs", str(program.pid))
+                    self.freeze(f"{folder}/{file}", frozen)
+                    assert self.release_of(program) <= 5
+                    self.freeze(f"{folder}/{file}", thawed)
+                    finish(program)
+                finally:
+                    self.freeze(f"{folder}/{file}", thawed)
+                    program.kill()
+                    program.wait()
 
-    def freeze(self, folder, state):
-        with open(f"{folder}/freezer.state", "w", encoding="ascii") as file:
-            file.write(state)
+    def freeze(self, path, state):
+        write(path, state)
 
         def is_so():
-            with open(f"{folder}/freezer.state", encoding="ascii") as file:
-                return file.read().strip() == state
+            with open(path, encoding="ascii") as file:
+                return file.read() == state
         self.fleet.wait_for(f"it is {state}", is_so)
+
+    def dry_run(self):
+        """What would go is told, once while it stands still, and stays."""
+        program = self.start("burst", 256, 100)
+        before = memory(program.pid)
+        self.fleet.wait_for("it is told", self.fleet.actions)
+        time.sleep(4)
+        [action] = self.fleet.actions()
+        assert (action["pid"], action["trigger"], action["result"]) == (
+            program.pid, "decay", "dry-run")
+        assert abs(action["target_bytes"] - before[1]) < 8 * MIB, (action, before)
+        assert abs(memory(program.pid)[0] - before[0]) < MIB
+        assert "Would take back" in self.fleet.said()
+        finish(program)
+
+    def paused(self):
+        """What was begun goes on no further, and goes on after the pause."""
+        _, worker = self.fleet.keeper_and_worker()
+        program = self.start("burst", 256, 100)
+        before = memory(program.pid)[1]
+        os.kill(worker, signal.SIGSTOP)
+        try:
+            time.sleep(3)  # it has been asked for
+            self.fleet.post("/v1/policy/pause")
+        finally:
+            os.kill(worker, signal.SIGCONT)
+        time.sleep(3)
+        assert memory(program.pid)[1] > before - 16 * MIB
+        self.fleet.post("/v1/policy/resume")
+        self.release_of(program)
+        finish(program)
+
+    def pressed(self):
+        """Where somebody waits for memory, one that is at work and has marked more than a GiB gives
+        that within a second: the best of three, since a machine that others use may be late."""
+        if not os.access(f"{MEMORY}/memory.limit_in_bytes", os.W_OK) or \
+                not os.path.exists(f"{VERSION2}/cgroup.procs"):
+            print("skipped: there are no control groups of both versions")
+            sys.exit(SKIPPED)
+        self.fleet.environment["HAK_DECAY"] = "86400000"  # by itself it gives nothing
+        best = min(self.press() for _ in range(3))
+        print(f"summary: the first GiB after {best:.2f} s")
+        assert best < 1
+
+    def press(self):
+        """Seconds from the moment at which hakd has heard."""
+        with group_of(VERSION2) as stalls, group_of(MEMORY) as room, \
+                group_of(MEMORY, "-none") as no_room:
+            # Of the limit more than half is held, or stalls would be somebody else's.
+            write(f"{room}/memory.limit_in_bytes", str(2048 * MIB))
+            write(f"{no_room}/memory.limit_in_bytes", str(32 * MIB))
+
+            def enter(limits, command):
+                return ("sh", "-c", f"echo $$ >{stalls}/cgroup.procs && "
+                        f"echo $$ >{limits}/cgroup.procs && exec {command}")
+            program = self.fleet.run(*enter(room, f"{self.freer} work 1300 100"))
+            assert program.stdout.readline() == "ready\n"
+            self.fleet.wait_for("its group is watched", lambda: self.fleet.pressure()["groups"],
+                                70)
+            before = memory(program.pid)[0]
+            assert memory(program.pid)[1] > 1100 * MIB
+            thrasher = subprocess.Popen(enter(no_room, f"{sys.executable} -c '{THRASH}'"))
+            try:
+                end = time.monotonic() + 30
+                while self.fleet.pressure()["level"] == "none":
+                    assert time.monotonic() < end and thrasher.poll() is None, "nobody waits"
+                began = time.monotonic()
+                while before - memory(program.pid)[0] < 1024 * MIB:
+                    assert time.monotonic() < began + 20, self.fleet.actions()
+                return time.monotonic() - began
+            finally:
+                thrasher.kill()
+                thrasher.wait()
+                finish(program)
 
     def races(self):
         """Two programs, 200 rounds each; advised as often as hakd can."""
@@ -321,6 +442,9 @@ class Cases:
             os.kill(worker, signal.SIGCONT)
             self.fleet.wait_for("and finds it again", self.fleet.is_ready, 10)
             assert self.fleet.trim(programs[0].pid, "remote")[0] == 202
+            # Whom it was asked about then is asked about no more: it may do that at will.
+            assert f"did not come back from process {first.pid} " in self.fleet.said()
+            assert self.fleet.trim(first.pid, "remote")[0] == 503
             finish(first)
         finally:
             os.kill(worker, signal.SIGCONT)
@@ -335,7 +459,8 @@ def main(library, hakd, holder, freer, case):
         print("skipped: needs root")
         sys.exit(SKIPPED)
     with tempfile.TemporaryDirectory(prefix="hak-reclaim-") as folder:
-        daemon = Reclaim(library, hakd, folder)
+        options = ("--dry-run",) if case == "dry_run" else ()
+        daemon = Reclaim(library, hakd, folder, *options)
         try:
             getattr(Cases(daemon, holder, freer), case)()
             daemon.end()

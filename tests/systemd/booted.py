@@ -396,7 +396,7 @@ def reclaims_remotely(host):
                 host.ask_json(path))) > 64 << 20)
         host.do("systemctl", "kill", "--signal=STOP", name)
         wait_for("it is taken", lambda: host.ask_json(path)["remote"]["returned_bytes"] > 64 << 20)
-        said = f'trigger=idle pid={path.split("/")[-1]} group="{name}.service"'
+        said = f'of process {path.split("/")[-1]} (python3, {name}.service)'
         wait_for("it is in the journal", lambda: said in host.do(
             "journalctl", "-q", "-o", "cat", "-u", "hakd"))
         host.do("systemctl", "kill", "--signal=KILL", "hakd-advisor")
@@ -428,9 +428,22 @@ def serves_metrics(host):
     expect(host.complaints() == [], host.complaints())
 
 
+def hears_at_once(host):
+    """With the capability that an administrator may give it, as systemd/README.md has it."""
+    host.do("mkdir", "-p", "/run/systemd/system/hakd.service.d")
+    host.do("sh", "-c", "printf '[Service]\\nCapabilityBoundingSet=CAP_SYS_RESOURCE\\n"
+            "AmbientCapabilities=CAP_SYS_RESOURCE\\n' "
+            ">/run/systemd/system/hakd.service.d/pressure.conf")
+    host.do("systemctl", "daemon-reload")
+    host.do("systemctl", "start", "hakd")
+    pressure = host.ask_json("/v1/status")["pressure"]
+    expect(pressure["source"] == "trigger" and pressure["window_seconds"] == 1, pressure)
+    expect(host.complaints() == [], host.complaints())
+
+
 CASES = (starts, answers_admins_only, is_activated_by_a_client, restarts_when_it_hangs,
          restarts_as_often_as_it_takes, is_followed, stops, reloads, reclaims_remotely,
-         serves_metrics)
+         serves_metrics, hears_at_once)
 
 
 def main(build, name):

@@ -3,9 +3,12 @@
  * is written is read back from a memfd. Commands that come and go: overrides alone. */
 #include "unit.h"
 
+#include "base/guard.h"
 #include "fleet/allot.h"
 #include "proto/page.h"
 
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -20,6 +23,7 @@ static struct allot allot;
 static struct groups groups;
 static struct client *clients, made[CLIENTS];
 static struct policy *policy;
+static struct sigaction handler; /* of SIGBUS; cmocka has one of its own in each test */
 
 static int tear_down(void **state)
 {
@@ -67,7 +71,7 @@ static void begin(const char *text)
 		assert_true(client->page != MAP_FAILED);
 		client->identity.start_ticks = 7;
 		strcpy(client->identity.comm, i == 2 ? "other" : "same");
-		client->group = groups_join(&groups, i == 2 ? "g2" : "g");
+		client->group = groups_join(&groups, i == 2 ? "g2" : "g", 0);
 		HASH_ADD(hh, clients, pid, sizeof client->pid, client);
 	}
 	set_policy(text);
@@ -142,6 +146,30 @@ static void a_budget_that_fails_is_the_stricter(void **state)
 	assert_int_equal(box_of(0).hard_budget_bytes | box_of(0).flags, 0);
 }
 
+/* One member's word is not the others'; what is said of the group is all's. */
+static void each_members_rule_says_what_comes(void **state)
+{
+	static const char rules[] = "[policy a]\ncomm=same\ngroup-hard=1000M\n"
+				    "[policy b]\ncomm=third\nhard=50M\non-limit=fail\n";
+	char with_group[sizeof rules + 40];
+
+	(void)state;
+	begin("");
+	strcpy(made[1].identity.comm, "third");
+	set_policy(rules);
+	deal(SECOND);
+	assert_int_equal(box_of(0).hard_budget_bytes, 500 * MIB);
+	assert_int_equal(box_of(0).flags, 0);
+	assert_int_equal(box_of(1).hard_budget_bytes, 50 * MIB);
+	assert_int_equal(box_of(1).flags, HAK_MAILBOX_FAIL);
+	allot_newcomer(&allot, &made[0]);
+	assert_false(made[0].wishes.budget.fails);
+	snprintf(with_group, sizeof with_group, "%s[budget g]\non-limit=fail\n", rules);
+	set_policy(with_group);
+	deal(2 * SECOND);
+	assert_int_equal(box_of(0).flags, HAK_MAILBOX_FAIL);
+}
+
 static void time_above(void **state)
 {
 	struct group *group;
@@ -185,6 +213,20 @@ static void the_host(void **state)
 	hold(1, 250 * MIB, 0);
 	deal(5 * SECOND);
 	assert_int_equal(box_of(1).purge_level | box_of(1).soft_budget_bytes, 0);
+}
+
+/* A client whose page is gone is passed over, until it is dropped. */
+static void who_has_no_page_harms_nobody(void **state)
+{
+	(void)state;
+	begin("[policy a]\nsoft=10M\n");
+	assert_int_equal(sigaction(SIGBUS, &handler, NULL), 0);
+	assert_int_equal(ftruncate(made[0].memfd, 0), 0);
+	deal(SECOND);
+	assert_true(made[0].has_lost_page);
+	assert_false(client_maps_page(&made[0], SECOND));
+	assert_false(made[1].has_lost_page);
+	assert_int_equal(box_of(1).soft_budget_bytes, 10 * MIB);
 }
 
 static void nothing_is_written_twice(void **state)
@@ -266,18 +308,27 @@ static void as_many_as_may_be(void **state)
 	assert_int_equal(overrides.count, OVERRIDES_MAX - 2);
 }
 
+static void do_nothing(void *context)
+{
+	(void)context;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_teardown(the_strictest_of_all, tear_down),
 		cmocka_unit_test_teardown(a_budget_that_fails_is_the_stricter, tear_down),
+		cmocka_unit_test_teardown(each_members_rule_says_what_comes, tear_down),
 		cmocka_unit_test_teardown(time_above, tear_down),
 		cmocka_unit_test_teardown(the_host, tear_down),
+		cmocka_unit_test_teardown(who_has_no_page_harms_nobody, tear_down),
 		cmocka_unit_test_teardown(nothing_is_written_twice, tear_down),
 		cmocka_unit_test_teardown(newcomers, tear_down),
 		cmocka_unit_test_teardown(who_may_have_an_agent, tear_down),
 		cmocka_unit_test(as_many_as_may_be),
 	};
 
+	guard_call(do_nothing, NULL);
+	sigaction(SIGBUS, NULL, &handler);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

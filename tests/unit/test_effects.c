@@ -36,14 +36,17 @@ static int page;
 
 static enum effects_answer answer;
 static bool is_real;
+static bool is_the_last; /* the advisor is gone after this answer */
 
 /* The advisor's work in small. */
 static enum effects_answer release(void *advisor, struct client *client, uint64_t bytes_max)
 {
 	size_t end = taken_bytes + bytes_max;
+	bool is_done = is_real && taken_bytes < HELD_BYTES;
 
 	assert_ptr_equal(advisor, &answer);
 	release_count++;
+	client->release_request++;
 	for (; is_real && taken_bytes < end && taken_bytes < HELD_BYTES;
 	     taken_bytes += STEP_MAX_BYTES) {
 		const struct iovec range = {held + taken_bytes, STEP_MAX_BYTES};
@@ -51,6 +54,10 @@ static enum effects_answer release(void *advisor, struct client *client, uint64_
 		if (syscall(SYS_process_madvise, client->pidfd, &range, 1, MADV_PAGEOUT, 0) < 0)
 			return EFFECTS_REFUSED;
 	}
+	if (is_the_last)
+		effects.remote.release = NULL;
+	if (is_done)
+		client->release_ack = client->release_request;
 	return answer;
 }
 
@@ -111,8 +118,6 @@ static void enter(void)
 
 static int set_up(void **state)
 {
-	const struct effects_options options = {.is_dry_run = false};
-
 	(void)state;
 	base = event_base_new();
 	page = memfd_create("hak", MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -124,8 +129,9 @@ static int set_up(void **state)
 		    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	taken_bytes = release_count = 0;
 	is_real = true;
+	is_the_last = false;
 	answer = EFFECTS_DONE;
-	return effects_init(&effects, base, &table, &options);
+	return effects_init(&effects, base, &table, 0);
 }
 
 static void end_child(void)
@@ -282,7 +288,7 @@ static void what_is_refused_is_told(void **state)
 	assert_int_equal(effects.actions.releases[GOVERNOR_DECAY][HISTORY_REMOTE], 0);
 }
 
-/* An advisor that answers later: what came of it is seen in /proc, or not at all in time. */
+/* An advisor that answers later, or not at all in time. */
 static void what_is_under_way_is_waited_for(void **state)
 {
 	(void)state;
@@ -318,6 +324,41 @@ static void who_ends_under_way_is_forgotten(void **state)
 	run_for(50);
 	assert_false(effects.step.is_active);
 	assert_int_equal(effects.actions.count, count);
+}
+
+/* Of whom the kernel tells no number any more, as it is ending, nothing is told as given back. */
+static void who_is_ending_gives_nothing(void **state)
+{
+	uint64_t count;
+
+	(void)state;
+	make_client(3 * CLOCK_SECOND_NS);
+	is_real = false;
+	answer = EFFECTS_UNDER_WAY;
+	effects_tick(&effects, clock_now_ns());
+	run_for(50);
+	assert_true(effects.step.is_active);
+	count = effects.actions.count;
+	kill(child, SIGKILL);
+	/* Nobody has waited for it: its pid is there, and its memory is not. */
+	run_for(1000);
+	assert_false(effects.step.is_active);
+	assert_int_equal(effects.actions.count, count);
+}
+
+/* A plan has more steps than one. */
+static void an_advisor_that_goes_ends_its_steps(void **state)
+{
+	(void)state;
+	make_client(3 * CLOCK_SECOND_NS);
+	is_real = false;
+	is_the_last = true;
+	answer = EFFECTS_DONE;
+	effects_tick(&effects, clock_now_ns());
+	assert_true(effects.plan_count > 1);
+	run_for(100);
+	assert_int_equal(release_count, 1);
+	assert_false(effects.step.is_active);
 }
 
 static void nothing_is_done_while_it_is_paused(void **state)
@@ -367,6 +408,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(what_is_refused_is_told, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(what_is_under_way_is_waited_for, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(who_ends_under_way_is_forgotten, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(who_is_ending_gives_nothing, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(an_advisor_that_goes_ends_its_steps, set_up,
+						tear_down),
 		cmocka_unit_test_setup_teardown(nothing_is_done_while_it_is_paused, set_up,
 						tear_down),
 		cmocka_unit_test(the_ring_keeps_the_last),

@@ -1,11 +1,15 @@
 /* Goal: the kernel's texts are read as they are, and a level rises, stays and falls as it should.
- * Method: texts that were recorded on Linux 6.18, of both versions of control groups; and samples
- * at times that the test names. */
+ * Method: texts that were recorded on Linux 6.18, of both versions of control groups, also as files
+ * in a folder; and samples at times that the test names. */
 #include "unit.h"
 
 #include "govern/cgroup.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define MIB ((uint64_t)1 << 20)
 #define SECOND CLOCK_SECOND_NS
@@ -199,6 +203,98 @@ static void stalls_are_a_share_of_time(void **state)
 	assert_int_equal(stalled_at(&judge, 7000, 5, 5, 600), LEVEL_NONE);
 }
 
+/* A file that cannot be read for a moment tells of no stalls, then or after. */
+static void a_window_begins_with_what_could_be_read(void **state)
+{
+	struct level_judge judge = {LEVEL_NONE};
+	struct level_sample unread = used_at(3 * SECOND, 600);
+
+	(void)state;
+	assert_int_equal(stalled_at(&judge, 1000, 99000, 90000, 600), LEVEL_NONE);
+	assert_int_equal(stalled_at(&judge, 2000, 99000, 90000, 600), LEVEL_NONE);
+	assert_int_equal(level_judge(&judge, &unread), LEVEL_NONE);
+	assert_int_equal(stalled_at(&judge, 4000, 99000, 90000, 600), LEVEL_NONE);
+	assert_int_equal(stalled_at(&judge, 5000, 99000, 90000, 600), LEVEL_NONE);
+	assert_int_equal(stalled_at(&judge, 6000, 99300, 90000, 600), LEVEL_SOME);
+}
+
+static char root[] = "/tmp/hak-test-XXXXXX";
+
+static void write_in(const char *folder, const char *name, const char *text)
+{
+	char path[200];
+	FILE *file;
+
+	snprintf(path, sizeof path, "%s/%s", folder, name);
+	file = fopen(path, "w");
+	assert_non_null(file);
+	assert_true(fputs(text, file) >= 0);
+	assert_int_equal(fclose(file), 0);
+}
+
+static void remove_in(const char *folder)
+{
+	static const char *const names[] = {"memory.max", "memory.high", "memory.current",
+					    "memory.stat"};
+	char path[200];
+
+	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+		snprintf(path, sizeof path, "%s/%s", folder, names[i]);
+		unlink(path);
+	}
+	assert_int_equal(rmdir(folder), 0);
+}
+
+/* The lower of two, of a group and of what is above it; the fullest counts. */
+static void limits_of_version_2(void **state)
+{
+	struct cgroup_place place = {.is_version2 = true};
+	struct cgroup_limits limits;
+	struct level_room room;
+	char parent[100];
+
+	(void)state;
+	assert_non_null(mkdtemp(root));
+	place.limits_base = strlen(root);
+	snprintf(parent, sizeof parent, "%s/a.slice", root);
+	snprintf(place.limits, sizeof place.limits, "%s/b.service", parent);
+	assert_int_equal(mkdir(parent, 0700), 0);
+	assert_int_equal(mkdir(place.limits, 0700), 0);
+	/* The mount point's own are no limits of a group. */
+	write_in(root, "memory.max", "1\n");
+	write_in(parent, "memory.max", "max\n");
+	write_in(parent, "memory.high", "max\n");
+	write_in(place.limits, "memory.max", "max\n");
+	write_in(place.limits, "memory.high", "max\n");
+	write_in(place.limits, "memory.current", "62914560\n");
+	write_in(place.limits, "memory.stat", "anon 1\ninactive_file 10485760\n");
+	cgroup_find_limits(&place, &limits);
+	assert_int_equal(limits.count, 0);
+	cgroup_read_room(&place, &limits, &room);
+	assert_int_equal(room.limit_bytes, 0);
+
+	write_in(place.limits, "memory.high", "104857600\n");
+	write_in(place.limits, "memory.max", "209715200\n");
+	cgroup_find_limits(&place, &limits);
+	assert_int_equal(limits.count, 1);
+	cgroup_read_room(&place, &limits, &room);
+	assert_int_equal(room.limit_bytes, 100 * MIB);
+	assert_int_equal(room.held_bytes, 60 * MIB);
+	assert_int_equal(room.used_bytes, 50 * MIB);
+
+	write_in(parent, "memory.max", "1073741824\n");
+	write_in(parent, "memory.current", "943718400\n");
+	write_in(parent, "memory.stat", "inactive_file 0\n");
+	cgroup_find_limits(&place, &limits);
+	assert_int_equal(limits.count, 2);
+	cgroup_read_room(&place, &limits, &room);
+	assert_int_equal(room.limit_bytes, 1024 * MIB);
+	assert_int_equal(room.used_bytes, 900 * MIB);
+	remove_in(place.limits);
+	remove_in(parent);
+	remove_in(root);
+}
+
 static void stalls_where_there_is_room_are_anothers(void **state)
 {
 	struct level_judge judge = {LEVEL_NONE};
@@ -229,6 +325,8 @@ int main(void)
 		cmocka_unit_test(room_has_a_high_and_a_low_mark),
 		cmocka_unit_test(pressing_ends_before_the_level),
 		cmocka_unit_test(stalls_are_a_share_of_time),
+		cmocka_unit_test(a_window_begins_with_what_could_be_read),
+		cmocka_unit_test(limits_of_version_2),
 		cmocka_unit_test(stalls_where_there_is_room_are_anothers),
 	};
 

@@ -61,8 +61,8 @@ static void an_empty_fleet(void **state)
 
 static void groups_and_rows(void **state)
 {
-	struct group *plain = groups_join(&table.groups, "plain");
-	struct group *odd = groups_join(&table.groups, "o\"d\\d\n");
+	struct group *plain = groups_join(&table.groups, "plain", 0);
+	struct group *odd = groups_join(&table.groups, "o\"d\\d\n", 0);
 	const char *whole;
 
 	(void)state;

@@ -314,6 +314,43 @@ static void a_limit_of_a_group_is_told_at_once(void **state)
 	assert_int_equal(pressure_find(&pressure, id)->room.limit_bytes, LIMIT_BYTES);
 }
 
+/* Nothing is known of such a group any more, where the kernel does not tell of its stalls. */
+static void a_limit_that_is_lifted_presses_no_more(void **state)
+{
+	struct pressure_watch *watch;
+	uint64_t id;
+
+	(void)state;
+	if (!make_groups("lifted"))
+		skip();
+	start_child(fill);
+	id = pressure_watch(&pressure, child, clock_now_ns());
+	watch = &pressure.groups[id % PRESSURE_GROUPS_MAX];
+	let_go_of(watch, PRESSURE_EVENT_SOME);
+	let_go_of(watch, PRESSURE_EVENT_FULL);
+	watch->place.stalls[0] = '\0';
+	assert_true(wait_for_level(id, LEVEL_SOME, 5));
+	assert_true(put(limits_folder, "memory.limit_in_bytes", "-1"));
+	for (int i = 0; i < PRESSURE_LIMITS_TICKS; i++)
+		pressure_tick(&pressure, clock_now_ns());
+	assert_false(watch->judge.is_pressing);
+	pressure_tick(&pressure, clock_now_ns() + LEVEL_CALM_NS);
+	assert_int_equal(watch->judge.level, LEVEL_NONE);
+}
+
+/* What somebody waited for before there was a hakd is no pressure now. */
+static void what_was_before_is_not_told(void **state)
+{
+	(void)state;
+	if (pressure.source != PRESSURE_SOURCE_TRIGGER)
+		skip();
+	let_go_of(&pressure.system, PRESSURE_EVENT_SOME);
+	pressure.system.fds[PRESSURE_EVENT_SOME] = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	pressure_wake(&pressure, clock_now_ns());
+	assert_int_equal(pressure.system.told, LEVEL_NONE);
+	assert_int_equal(pressure.event_totals[PRESSURE_SYSTEM][LEVEL_FULL], 0);
+}
+
 static void a_group_that_vanishes_is_let_go(void **state)
 {
 	struct pollfd ready = {.fd = pressure.epoll, .events = POLLIN};
@@ -398,6 +435,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(stalls_are_told_by_one_trigger, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_limit_of_a_group_is_told_at_once, set_up,
 						tear_down),
+		cmocka_unit_test_setup_teardown(a_limit_that_is_lifted_presses_no_more, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(what_was_before_is_not_told, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_group_that_vanishes_is_let_go, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(groups_are_bounded, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_process_that_has_gone_is_in_no_group, set_up,

@@ -313,7 +313,7 @@ static void budgets_and_groups_go_on(void **state)
 
 	(void)state;
 	assert_true(overrides_set(&first.allot.overrides, &wanted));
-	group = groups_join(&first.groups, "cache");
+	group = groups_join(&first.groups, "cache", 0);
 	group->ledger.exceeded_ns = 6;
 	group->released_bytes = 8;
 	group_leave(group, counted, 123);

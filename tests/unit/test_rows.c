@@ -217,6 +217,36 @@ static void noise_does_no_harm(void **state)
 	}
 }
 
+#define GREEDY 16
+
+/* Twice as many as there is room for take all that they get: who comes last has some as well. */
+static void nobody_takes_all_memos(void **state)
+{
+	static struct rows others[GREEDY];
+	size_t owned = 0;
+
+	(void)state;
+	for (size_t i = 0; i < GREEDY; i++) {
+		struct rows_memo memo = {.sequence = 2, .bytes = 4096};
+
+		rows_init(&others[i], -1, HAK_PAGE_SUPERSLABS_MAX);
+		/* The first half are of one user. */
+		others[i].owned = i < GREEDY / 2 ? &owned : NULL;
+		while (rows_remember(&others[i], &memo))
+			memo.superslab++;
+		assert_true(others[i].memo_count <= ROWS_MEMOS_MAX);
+	}
+	print_message("one user has %zu, the last %zu\n", owned, others[GREEDY - 1].memo_count);
+	assert_true(owned <= ROWS_MEMOS_TOTAL / 4);
+	assert_int_equal(others[GREEDY / 2].memo_count, ROWS_MEMOS_MAX);
+	assert_true(others[GREEDY - 1].memo_count >= 1024);
+	for (size_t i = 0; i < GREEDY; i++) {
+		assert_true(rows_is_valid(&others[i]));
+		rows_deinit(&others[i]);
+	}
+	assert_int_equal(owned, 0);
+}
+
 #define WITH_A_TABLE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
@@ -230,6 +260,7 @@ int main(void)
 		WITH_A_TABLE(a_row_that_is_written_is_left_alone),
 		WITH_A_TABLE(the_largest_liar_costs_little),
 		WITH_A_TABLE(noise_does_no_harm),
+		cmocka_unit_test(nobody_takes_all_memos),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
