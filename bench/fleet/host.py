@@ -45,6 +45,7 @@ class Configuration:
     library: pathlib.Path | None
     settings: tuple = ()
     has_daemon: bool = False
+    hakd: pathlib.Path = BUILD / "hakd" / "hakd"
     policy: str = ""  # hakd.conf, where it is not the default
 
 
@@ -97,7 +98,7 @@ class Host:
         policy = self.folder / "hakd.conf"
         policy.write_text(self.configuration.policy, "utf-8")
         self.hakd = subprocess.Popen(
-            [BUILD / "hakd" / "hakd", "--runtime-dir", self.folder, "--config", policy, *options],
+            [self.configuration.hakd, "--runtime-dir", self.folder, "--config", policy, *options],
             stderr=open(self.folder / "hakd.log", "ab"), start_new_session=True)
         end = time.monotonic() + 10
         while not (self.folder / "control").exists():
