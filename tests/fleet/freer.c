@@ -9,7 +9,10 @@
  *	freer race MIB ROUNDS
  *		so often: takes, frees most, takes a part again and looks, gives all to the system;
  *		says "ready" after the first round, "whole" at the end
+ *	freer thrash MIB SECONDS
+ *		reads a file of so many MiB over and over, which waits where less memory is allowed
  */
+#include <fcntl.h>
 #include <malloc.h>
 #include <poll.h>
 #include <stdbool.h>
@@ -17,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -164,11 +168,30 @@ static void race(unsigned rounds)
 	say("whole");
 }
 
+static void thrash(size_t mib)
+{
+	int fd = open("/var/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	unsigned char *bytes = calloc(1, MIB);
+	volatile uint64_t sum = 0;
+
+	for (size_t i = 0; i < mib; i++)
+		if (fd < 0 || pwrite(fd, bytes, MIB, (off_t)(i * MIB)) != (ssize_t)MIB)
+			_exit(1);
+	bytes = mmap(NULL, mib * MIB, PROT_READ, MAP_SHARED, fd, 0);
+	for (;;)
+		for (size_t i = 0; i < mib * MIB; i += 4096)
+			sum += bytes[i];
+}
+
 int main(int count, char **arguments)
 {
 	if (count != 4)
 		return 2;
 	alarm(100);
+	if (strcmp(arguments[1], "thrash") == 0) {
+		alarm((unsigned)atoi(arguments[3]));
+		thrash(strtoul(arguments[2], NULL, 10));
+	}
 	plan(strtoul(arguments[2], NULL, 10));
 	if (strcmp(arguments[1], "burst") == 0)
 		burst((unsigned)atoi(arguments[3]), false);

@@ -26,18 +26,6 @@ SKIPPED = 77
 MEMORY = "/sys/fs/cgroup/memory"
 VERSION2 = "/sys/fs/cgroup" + ("/unified" if os.path.isdir("/sys/fs/cgroup/unified") else "")
 
-# More of a file than its limit lets it have.
-THRASH = """
-import mmap, tempfile
-with tempfile.TemporaryFile(dir="/var/tmp") as file:
-    for i in range(96):
-        file.write(bytes(1 << 20))
-    file.flush()
-    seen = mmap.mmap(file.fileno(), 96 << 20, prot=mmap.PROT_READ)
-    while True:
-        sum(seen[i] for i in range(0, 96 << 20, 4096))
-"""
-
 
 def write(path, text):
     with open(path, "w", encoding="ascii") as file:
@@ -280,7 +268,11 @@ class Cases:
             print("skipped: there are no control groups of both versions")
             sys.exit(SKIPPED)
         self.fleet.environment["HAK_DECAY"] = "86400000"  # by itself it gives nothing
-        best = min(self.press() for _ in range(3))
+        best = 20
+        for _ in range(3):
+            best = min(best, self.press())
+            if best < 1:
+                break
         print(f"summary: the first GiB after {best:.2f} s")
         assert best < 1
 
@@ -288,31 +280,34 @@ class Cases:
         """Seconds from the moment at which hakd has heard."""
         with group_of(VERSION2) as stalls, group_of(MEMORY) as room, \
                 group_of(MEMORY, "-none") as no_room:
-            # Of the limit more than half is held, or stalls would be somebody else's.
-            write(f"{room}/memory.limit_in_bytes", str(2048 * MIB))
-            write(f"{no_room}/memory.limit_in_bytes", str(32 * MIB))
+            # More than half of the limit is held all along, or stalls would be somebody else's.
+            write(f"{room}/memory.limit_in_bytes", str(3000 * MIB))
+            write(f"{no_room}/memory.limit_in_bytes", str(16 * MIB))
 
             def enter(limits, command):
                 return ("sh", "-c", f"echo $$ >{stalls}/cgroup.procs && "
                         f"echo $$ >{limits}/cgroup.procs && exec {command}")
+            holder = self.fleet.run(*enter(room, f"{self.holder} live 1400 1"))
+            fleet.lines_until_ready(holder)
             program = self.fleet.run(*enter(room, f"{self.freer} work 1300 100"))
             assert program.stdout.readline() == "ready\n"
             self.fleet.wait_for("its group is watched", lambda: self.fleet.pressure()["groups"],
                                 70)
             before = memory(program.pid)[0]
             assert memory(program.pid)[1] > 1100 * MIB
-            thrasher = subprocess.Popen(enter(no_room, f"{sys.executable} -c '{THRASH}'"))
+            thrasher = subprocess.Popen(enter(no_room, f"{self.freer} thrash 64 60"))
             try:
                 end = time.monotonic() + 30
                 while self.fleet.pressure()["level"] == "none":
                     assert time.monotonic() < end and thrasher.poll() is None, "nobody waits"
                 began = time.monotonic()
                 while before - memory(program.pid)[0] < 1024 * MIB:
-                    assert time.monotonic() < began + 20, self.fleet.actions()
+                    assert time.monotonic() < began + 20, self.fleet.pressure()
                 return time.monotonic() - began
             finally:
-                thrasher.kill()
-                thrasher.wait()
+                for one in (thrasher, holder):
+                    one.kill()
+                    one.wait()
                 finish(program)
 
     def races(self):
