@@ -41,11 +41,13 @@ class Page:
 
     def part(self, offset, word_count):
         """The words of one part, read while nobody writes there."""
-        for _ in range(10000):
+        end = time.monotonic() + 10  # a thread that writes may be off its processor for long
+        while time.monotonic() < end:
             before = self.word(offset)
             words = struct.unpack(f"<{word_count}Q", os.pread(self.fd, 8 * word_count, offset))
             if before % 2 == 0 and before == words[0] == self.word(offset):
                 return words
+            time.sleep(0)
         raise AssertionError(f"the part at {offset} never stands still")
 
     def telemetry(self):
