@@ -23,7 +23,7 @@ struct daemon_options {
 	uint64_t soft_budget_bytes; /* 0: none; ALLOT_NO_DEFAULT: as configured */
 	uint64_t memory_bytes;	    /* of the machine */
 	struct conf_sources config;
-	uint64_t slack_bytes; /* of the host, for the market; 0: as configured */
+	uint64_t slack_bytes; /* of the host; 0: as configured */
 	bool remote_reclaim;
 	bool is_dry_run;
 };

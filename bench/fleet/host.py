@@ -45,7 +45,6 @@ class Configuration:
     library: pathlib.Path | None
     settings: tuple = ()
     has_daemon: bool = False
-    hakd: pathlib.Path = BUILD / "hakd" / "hakd"
     policy: str = ""  # hakd.conf, where it is not the default
 
 
@@ -98,7 +97,7 @@ class Host:
         policy = self.folder / "hakd.conf"
         policy.write_text(self.configuration.policy, "utf-8")
         self.hakd = subprocess.Popen(
-            [self.configuration.hakd, "--runtime-dir", self.folder, "--config", policy, *options],
+            [BUILD / "hakd" / "hakd", "--runtime-dir", self.folder, "--config", policy, *options],
             stderr=open(self.folder / "hakd.log", "ab"), start_new_session=True)
         end = time.monotonic() + 10
         while not (self.folder / "control").exists():

@@ -24,21 +24,11 @@ struct history_turn {
 	bool is_settled;	 /* refaults after the campaign have been judged */
 };
 
-/* Of the slack market (govern/market.h). */
-struct history_share {
-	uint64_t target_bytes;	       /* 0: not in the market */
-	double churn;		       /* bytes a second, smoothed */
-	uint64_t refilled_bytes_total; /* at the last tick */
-	uint64_t refaulted_bytes_total;
-	uint64_t kept_until_ns; /* it does not shrink before */
-	bool is_counted;	/* the totals are of a tick before */
-};
-
 struct history {
 	struct history_turn turns[HISTORY_METHODS];
-	struct history_share share;
-	uint64_t group_id;  /* of its control group in govern/pressure; 0: none that is watched */
-	uint64_t placed_ns; /* when that was looked up */
+	uint64_t slack_bytes; /* its part of the host's slack; 0: no limit */
+	uint64_t group_id;    /* of its control group in govern/pressure; 0: none that is watched */
+	uint64_t placed_ns;   /* when that was looked up */
 };
 
 #endif

@@ -129,11 +129,11 @@ static void get_identity(struct hak_wire *record, struct process_identity *ident
 	state_get_string(record, identity->group, sizeof identity->group);
 }
 
+#define RETIRED_WORDS 6
+
 /* The group that it is watched in is not kept: the next hakd looks it up. */
 static void put_history(struct state_writer *writer, const struct history *history)
 {
-	uint64_t churn;
-
 	for (enum history_method i = 0; i < HISTORY_METHODS; i++) {
 		const struct history_turn *turn = &history->turns[i];
 
@@ -145,19 +145,13 @@ static void put_history(struct state_writer *writer, const struct history *histo
 		state_put(writer, turn->is_drained);
 		state_put(writer, turn->is_settled);
 	}
-	memcpy(&churn, &history->share.churn, sizeof churn);
-	state_put(writer, history->share.target_bytes);
-	state_put(writer, churn);
-	state_put(writer, history->share.refilled_bytes_total);
-	state_put(writer, history->share.refaulted_bytes_total);
-	state_put(writer, history->share.kept_until_ns);
-	state_put(writer, history->share.is_counted);
+	/* What earlier daemons had of a market for slack. */
+	for (int i = 0; i < RETIRED_WORDS; i++)
+		state_put(writer, 0);
 }
 
 static void get_history(struct hak_wire *record, struct history *history)
 {
-	uint64_t churn;
-
 	for (enum history_method i = 0; i < HISTORY_METHODS; i++) {
 		struct history_turn *turn = &history->turns[i];
 
@@ -169,15 +163,8 @@ static void get_history(struct hak_wire *record, struct history *history)
 		turn->is_drained = state_get(record) != 0;
 		turn->is_settled = state_get(record) != 0;
 	}
-	history->share.target_bytes = state_get(record);
-	churn = state_get(record);
-	memcpy(&history->share.churn, &churn, sizeof churn);
-	history->share.refilled_bytes_total = state_get(record);
-	history->share.refaulted_bytes_total = state_get(record);
-	history->share.kept_until_ns = state_get(record);
-	/* What passed while nobody counted is no churn of the tick to come. */
-	(void)state_get(record);
-	history->share.is_counted = false;
+	for (int i = 0; i < RETIRED_WORDS; i++)
+		(void)state_get(record);
 }
 
 /* is_expected: what it has counted is with its group already. */

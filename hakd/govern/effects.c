@@ -71,10 +71,7 @@ static struct governor_client describe(const struct effects *effects, const stru
 		.lazyfree_bytes = client->counted[HAK_METRIC_lazyfree_bytes],
 		.resident_bytes = GOVERNOR_RESIDENT_UNKNOWN,
 		.soft_budget_bytes = client->mailbox.soft_budget_bytes,
-		/* A share may be older than the market's end: of the hakd before this one. */
-		.slack_target_bytes = effects->market.slack_bytes != 0
-					      ? client->history.share.target_bytes
-					      : 0,
+		.slack_bytes = client->history.slack_bytes,
 		.refaulted_bytes_total = refaulted_total(client),
 		.idle_ns = idle_ns(client, now_ns),
 		.level = level_on(effects, client),
@@ -105,7 +102,7 @@ static bool make_room(void **room, size_t *size, size_t needed, size_t item_byte
 /* Nearly always there is none, and nobody's numbers are read. */
 static bool has_reason(const struct effects *effects)
 {
-	return effects->remote.release != NULL || effects->market.slack_bytes != 0 ||
+	return effects->remote.release != NULL || effects->slack_bytes != 0 ||
 	       pressure_is_pressing(&effects->pressure);
 }
 
@@ -376,7 +373,7 @@ int effects_init(struct effects *effects, struct event_base *base, struct table 
 {
 	int error;
 
-	*effects = (struct effects){.table = table, .slack_bytes = slack_bytes};
+	*effects = (struct effects){.table = table, .slack_option_bytes = slack_bytes};
 	error = pressure_init(&effects->pressure, "/proc/pressure");
 	if (error != 0)
 		return error;
@@ -403,10 +400,8 @@ void effects_deinit(struct effects *effects)
 	if (effects->table != NULL)
 		pressure_deinit(&effects->pressure);
 	free(effects->clients);
-	free(effects->traders);
 	effects->clients = NULL;
-	effects->traders = NULL;
-	effects->clients_size = effects->traders_size = 0;
+	effects->clients_size = 0;
 }
 
 /* Which groups clients are in: of those who are new, and of some again, as processes may move. */
@@ -433,59 +428,35 @@ static void place_clients(struct effects *effects, uint64_t now_ns)
 	pressure_sweep(pressure);
 }
 
-static void close_market(struct effects *effects)
+static bool has_slack(const struct client *client)
 {
-	struct client *client, *next;
-
-	HASH_ITER(hh, effects->table->by_pid, client, next)
-	{
-		client->history.share = (struct history_share){.target_bytes = 0};
-	}
-	effects->market = (struct market){.slack_bytes = 0};
-	effects->market_ns = 0;
+	return !allot_is_exempt(client) && client->memory.anonymous_bytes >= GOVERNOR_SMALL_BYTES;
 }
 
-/* The options go before policy, which may be another one at each tick. False: no market. */
-static bool open_market(struct effects *effects)
+/* Each that is not small may keep the same part of the slack. What is resident may be of any age
+ * here: it only keeps the small out. */
+static void deal_slack(struct effects *effects, uint64_t now_ns)
 {
-	uint64_t slack_bytes = effects->slack_bytes != 0
-				       ? effects->slack_bytes
-				       : allot_slack_bytes(&effects->table->allot);
-
-	if (slack_bytes == 0 && effects->market.slack_bytes != 0)
-		close_market(effects);
-	effects->market.slack_bytes = slack_bytes;
-	return slack_bytes != 0;
-}
-
-/* What is resident may be of any age here: it only keeps the small out. */
-static void trade(struct effects *effects, uint64_t now_ns)
-{
+	const struct allot *allot = &effects->table->allot;
+	uint64_t part_bytes, count = 0;
 	struct client *client, *next;
-	size_t count = 0;
 
-	if (!open_market(effects) ||
-	    !make_room((void **)&effects->traders, &effects->traders_size,
-		       effects->table->client_count, sizeof *effects->traders))
-		return;
-	table_refresh(effects->table, now_ns);
+	/* The options go before policy, which may be another one at each tick. */
+	effects->slack_bytes = effects->slack_option_bytes != 0 ? effects->slack_option_bytes
+								: allot_slack_bytes(allot);
 	HASH_ITER(hh, effects->table->by_pid, client, next)
 	{
-		if (client->memory.anonymous_bytes < GOVERNOR_SMALL_BYTES &&
+		if (effects->slack_bytes != 0 &&
+		    client->memory.anonymous_bytes < GOVERNOR_SMALL_BYTES &&
 		    client->counted[HAK_METRIC_live_bytes] >= GOVERNOR_SMALL_BYTES)
 			(void)client_read_memory(client, now_ns);
-		effects->traders[count++] = (struct market_client){
-			.share = &client->history.share,
-			.is_exempt = allot_is_exempt(client),
-			.resident_bytes = client->memory.anonymous_bytes,
-			.refilled_bytes_total = client->counted[HAK_METRIC_refilled_bytes_total],
-			.refaulted_bytes_total = refaulted_total(client),
-		};
+		count += has_slack(client);
 	}
-	if (effects->market_ns != 0)
-		market_tick(&effects->market, effects->traders, count, now_ns,
-			    now_ns - effects->market_ns);
-	effects->market_ns = now_ns;
+	part_bytes = count == 0 ? 0 : effects->slack_bytes / count;
+	HASH_ITER(hh, effects->table->by_pid, client, next)
+	{
+		client->history.slack_bytes = has_slack(client) ? part_bytes : 0;
+	}
 }
 
 void effects_tick(struct effects *effects, uint64_t now_ns)
@@ -493,7 +464,7 @@ void effects_tick(struct effects *effects, uint64_t now_ns)
 	place_clients(effects, now_ns);
 	pressure_tick(&effects->pressure, now_ns);
 	tell_others(effects, now_ns);
-	trade(effects, now_ns);
+	deal_slack(effects, now_ns);
 	begin_round(effects, now_ns);
 	wait_for_idle(effects, now_ns);
 }

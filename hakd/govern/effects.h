@@ -17,7 +17,6 @@
 
 #include "fleet/table.h"
 #include "govern/actions.h"
-#include "govern/market.h"
 #include "govern/pressure.h"
 
 #include <event2/event.h>
@@ -67,16 +66,13 @@ struct effects {
 	 * that are no clients. NULL: nobody asks. */
 	void (*on_pressure)(void *context, uint64_t now_ns);
 	void *pressure_context;
-	struct market market; /* of no slack: there is none */
-	uint64_t slack_bytes; /* as the options have it; 0: as policy has */
-	uint64_t market_ns;   /* of its last tick */
-	struct market_client *traders;
-	size_t traders_size;
-	uint64_t paused_until_ns; /* 0: not paused */
-	struct event *timer;	  /* the next step, or round */
-	struct event *heard;	  /* of pressure.epoll */
-	struct event *listening;  /* hears again */
-	uint64_t heard_ns;	  /* when it was last listened to */
+	uint64_t slack_option_bytes; /* of the host; 0: as policy has it */
+	uint64_t slack_bytes;	     /* as it is dealt out; 0: no such limit */
+	uint64_t paused_until_ns;    /* 0: not paused */
+	struct event *timer;	     /* the next step, or round */
+	struct event *heard;	     /* of pressure.epoll */
+	struct event *listening;     /* hears again */
+	uint64_t heard_ns;	     /* when it was last listened to */
 	struct governor_action plan[GOVERNOR_PLAN_MAX];
 	size_t plan_count;
 	size_t plan_next;
@@ -85,7 +81,7 @@ struct effects {
 	size_t clients_size;
 };
 
-/* With what the market has to deal out; 0: as policy has it. 0, -ENOMEM or what pressure_init says.
+/* With the slack of the host, in bytes; 0: as policy has it. 0, -ENOMEM or what pressure_init says.
  * effects_deinit is harmless after either, and twice. */
 int effects_init(struct effects *effects, struct event_base *base, struct table *table,
 		 uint64_t slack_bytes);

@@ -72,15 +72,15 @@ static uint64_t heap_bytes(const struct governor_client *client)
 		   sum(client->free_bytes, client->lazyfree_bytes));
 }
 
-/* What it keeps beyond its share of the market's slack; a little is left to it. */
+/* What it keeps beyond its part of the slack; a little is left to it. */
 static uint64_t excess_bytes(const struct governor_client *client)
 {
 	uint64_t slack = least(sum(client->cached_bytes,
 				   sum(client->free_bytes, client->lazyfree_bytes)),
 			       client->resident_bytes);
-	uint64_t target = client->slack_target_bytes;
+	uint64_t part = client->slack_bytes;
 
-	return target != 0 && slack > target + GOVERNOR_GROWN_BYTES ? slack - target : 0;
+	return part != 0 && slack > part + GOVERNOR_GROWN_BYTES ? slack - part : 0;
 }
 
 /* Whether there is a reason to take memory from it now, which, and how much at most. Who sleeps is

@@ -6,8 +6,8 @@
  *
  *   trigger    from whom                              how
  *   pressure   clients in whose scope it presses      remote, or by asking
- *   budget     clients that keep more than the        both, and no more than that
- *              market lets them
+ *   budget     clients that keep more than their      both, and no more than that
+ *              part of the slack
  *   budget     idle clients above their soft budget   remote: who runs keeps to it by himself
  *   decay      idle clients with marked memory        remote
  *
@@ -61,7 +61,7 @@ struct governor_client {
 	uint64_t lazyfree_bytes;
 	uint64_t resident_bytes; /* anonymous memory, by the kernel */
 	uint64_t soft_budget_bytes;
-	uint64_t slack_target_bytes; /* of the market; 0: not in it */
+	uint64_t slack_bytes; /* its part of the host's slack; 0: no such limit */
 	uint64_t refaulted_bytes_total;
 	uint64_t idle_ns;  /* since it last wrote */
 	enum level level;  /* of what presses on it: the system or its group */

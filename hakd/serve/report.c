@@ -67,8 +67,8 @@ json_t *report_governor_json(const struct effects *effects, uint64_t now_ns)
 			 allot_all_is_dry(&effects->table->allot), "paused",
 			 effects_is_paused(effects, now_ns), "resumes_seconds", resumes,
 			 "remote_reclaim", effects->remote.release != NULL, "slack_bytes",
-			 integer(effects->market.slack_bytes), "release_count",
-			 integer(release_count), "released_bytes", integer(released_bytes));
+			 integer(effects->slack_bytes), "release_count", integer(release_count),
+			 "released_bytes", integer(released_bytes));
 }
 
 static json_t *record_json(const struct actions_record *record)

@@ -202,14 +202,14 @@ def test_a_pause_ends_by_itself(hakd):
 
 
 def test_more_than_a_share_of_the_slack(daemon, players):
-    """Nothing passes through the one heap, so it may keep the floor. There is no pressure."""
+    """Each may keep the same part of it; the small have none. There is no pressure."""
     daemon.start("--slack", "100M")
     member = players(None, 300)
-    wait_for(lambda: sum(row["released_bytes"] for row in actions(daemon)) > 290 * MIB)
+    wait_for(lambda: sum(row["released_bytes"] for row in actions(daemon)) > 190 * MIB)
     done = actions(daemon)
     assert {(row["pid"], row["trigger"], row["level"]) for row in done} == {
         (member, "budget", "none")}
-    assert sum(row["target_bytes"] for row in done) == 296 * MIB
+    assert sum(row["target_bytes"] for row in done) == 200 * MIB
     time.sleep(2.5)
     assert len(actions(daemon)) == len(done)
     assert daemon.status()["governor"]["slack_bytes"] == 100 * MIB
@@ -222,7 +222,7 @@ def test_the_slack_of_the_policy(daemon, players):
     players(None, 100)
     daemon.configure("[hakd]\nslack-budget = 40M\n")
     assert daemon.post("/v1/reload")[0] == 200
-    wait_for(lambda: sum(row["released_bytes"] for row in actions(daemon)) > 90 * MIB)
+    wait_for(lambda: sum(row["released_bytes"] for row in actions(daemon)) > 50 * MIB)
     assert daemon.status()["governor"]["slack_bytes"] == 40 * MIB
     daemon.configure("[hakd]\n")
     assert daemon.post("/v1/reload")[0] == 200

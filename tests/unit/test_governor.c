@@ -177,14 +177,14 @@ static void without_pressure_only_the_idle_give_and_only_marked_memory(void **st
 	assert_int_equal(plan(&client), 0);
 }
 
-/* The market's share is a budget too: what is above it goes, of those who run as well. */
-static void the_market_takes_what_is_above_the_share(void **state)
+/* The part of the slack is a budget too: what is above it goes, of those who run as well. */
+static void what_is_above_the_part_of_the_slack_goes(void **state)
 {
 	struct governor_client client = client_of(1, 0, 100);
 
 	(void)state;
 	client.level = LEVEL_NONE;
-	client.slack_target_bytes = 60 * MIB;
+	client.slack_bytes = 60 * MIB;
 	assert_int_equal(plan(&client), 1);
 	assert_int_equal(actions[0].method, HISTORY_TRIM);
 	assert_int_equal(actions[0].trigger, GOVERNOR_BUDGET);
@@ -192,7 +192,7 @@ static void the_market_takes_what_is_above_the_share(void **state)
 	client.idle_ns = GOVERNOR_IDLE_NS;
 	assert_int_equal(plan(&client), 0);
 	client.idle_ns = 0;
-	client.slack_target_bytes = 100 * MIB - GOVERNOR_GROWN_BYTES;
+	client.slack_bytes = 100 * MIB - GOVERNOR_GROWN_BYTES;
 	assert_int_equal(plan(&client), 0);
 }
 
@@ -390,7 +390,7 @@ int main(void)
 		cmocka_unit_test(without_remote_reclaim_marked_memory_is_asked_for),
 		cmocka_unit_test(the_silent_are_asked_last),
 		cmocka_unit_test(without_pressure_only_the_idle_give_and_only_marked_memory),
-		cmocka_unit_test(the_market_takes_what_is_above_the_share),
+		cmocka_unit_test(what_is_above_the_part_of_the_slack_goes),
 		cmocka_unit_test(who_had_nothing_cools_down_and_must_grow),
 		cmocka_unit_test(it_backs_off_where_refaults_follow),
 		cmocka_unit_test(a_dry_run_is_planned_and_ends),

@@ -145,7 +145,6 @@ static void a_client_goes_on_with_its_page(void **state)
 	client->registered -= 1000;
 	client->registered_ns -= 1000;
 	client->history.turns[HISTORY_REMOTE] = (struct history_turn){.acted_ns = 7, .backoff = 3};
-	client->history.share.churn = 1.5;
 	client->history.group_id = 12;
 	client->release_request = 5;
 	client_wish(client, &wishes);
@@ -163,7 +162,6 @@ static void a_client_goes_on_with_its_page(void **state)
 	assert_memory_equal(&again->mailbox, &client->mailbox, sizeof client->mailbox);
 	assert_memory_equal(again->history.turns, client->history.turns,
 			    sizeof client->history.turns);
-	assert_true(again->history.share.churn == 1.5);
 	assert_int_equal(again->history.group_id, 0);
 	assert_int_equal(again->release_request, 5);
 	assert_string_equal(again->group->name, client->group->name);
