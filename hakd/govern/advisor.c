@@ -211,9 +211,6 @@ static void note_done(struct advisor *advisor, struct advisor_job *job, struct c
 
 	job->advised_bytes += taken;
 	job->released_bytes += answer->released_bytes;
-	job->swapped_bytes += answer->swapped_bytes;
-	job->advice_ns += answer->duration_ns;
-	job->dropped_count += answer->dropped_count;
 	advisor->advised_bytes[HAK_RECLAIM_PAGEOUT] += taken;
 	advisor->dropped_bytes[HAK_RECLAIM_PAGEOUT] += asked - taken;
 	advisor->swapped_bytes += answer->swapped_bytes;
@@ -256,6 +253,10 @@ static void on_answer(void *context, const struct hak_reclaim_answer *answer)
 			  answer->wait_ns < CLOCK_SECOND_NS ? answer->wait_ns : CLOCK_SECOND_NS);
 	} else if (answer->result != HAK_RECLAIM_DONE || job->is_look) {
 		client->is_suspect = client->is_suspect && answer->result != HAK_RECLAIM_DONE;
+		if (!job->is_look)
+			log_say(LOG_INFO, "The advisor takes nothing of process %d (%s): %s.",
+				client->pid, client->identity.comm,
+				hak_reclaim_result_text(answer->result));
 		finish(advisor, answer->result == HAK_RECLAIM_DONE);
 	} else if (job->is_unsure) {
 		job->is_unsure = false;
@@ -291,16 +292,20 @@ static struct advisor_job *add_job(struct advisor *advisor, const struct client 
 	return job;
 }
 
-/* The job that is there does this one's work too. */
-static void join_job(struct advisor *advisor, const struct client *client, uint64_t bytes_max)
+/* The job that is there does this one's work too, and is a command's from then on, if this is. */
+static void join_job(struct advisor *advisor, const struct client *client, uint64_t bytes_max,
+		     enum advisor_trigger trigger)
 {
 	struct advisor_job *job;
 
 	TAILQ_FOREACH(job, &advisor->jobs, entry)
 	{
-		if (job->pid != client->pid || job->is_look || job->bytes_max == 0)
+		if (job->pid != client->pid || job->is_look)
 			continue;
-		job->bytes_max = bytes_max == 0 ? 0 : job->advised_bytes + bytes_max;
+		if (job->bytes_max != 0)
+			job->bytes_max = bytes_max == 0 ? 0 : job->advised_bytes + bytes_max;
+		if (trigger == ADVISOR_COMMAND)
+			job->trigger = trigger;
 	}
 }
 
@@ -314,7 +319,7 @@ enum advisor_outcome advisor_release(struct advisor *advisor, struct client *cli
 	if (client->is_barred)
 		return ADVISOR_BARRED;
 	if (client->is_releasing) {
-		join_job(advisor, client, bytes_max);
+		join_job(advisor, client, bytes_max, trigger);
 		return ADVISOR_TAKEN;
 	}
 	job = add_job(advisor, client,

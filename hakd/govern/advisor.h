@@ -69,11 +69,8 @@ struct advisor_job {
 	uint64_t bytes_max;
 	uint64_t request; /* the client's release_request */
 	uint64_t begin_ns;
-	uint64_t advice_ns; /* in the kernel */
 	uint64_t advised_bytes;
 	uint64_t released_bytes;
-	uint64_t swapped_bytes;
-	uint64_t dropped_count;
 };
 
 TAILQ_HEAD(advisor_jobs, advisor_job);
