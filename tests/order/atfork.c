@@ -2,7 +2,8 @@
  * Method: one thread is always inside the library, which allocates under its lock; the main thread
  * forks. Should libhak's prepare handler run before the library's, the fork waits for the lock and
  * its holder for the gate, for ever. Run with libhak preloaded, since then the library is
- * initialised before an ordinary preloaded one. Ends with 0, or by SIGALRM. */
+ * initialised before an ordinary preloaded one, and with libhak.a, whose constructor would come
+ * after the library's. Ends with 0, or by SIGALRM. */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -25,9 +26,11 @@ static void *work(void *arg)
 
 int main(void)
 {
+	void *volatile block = malloc(1); /* or an archive would not be linked */
 	pthread_t thread;
 	int status;
 
+	free(block);
 	alarm(30);
 	if (pthread_create(&thread, NULL, work, NULL) != 0)
 		return 1;

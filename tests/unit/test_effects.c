@@ -351,9 +351,9 @@ static void an_advisor_that_goes_ends_its_steps(void **state)
 {
 	(void)state;
 	make_client(3 * CLOCK_SECOND_NS);
-	is_real = false;
+	if (!is_allowed())
+		skip();
 	is_the_last = true;
-	answer = EFFECTS_DONE;
 	effects_tick(&effects, clock_now_ns());
 	assert_true(effects.plan_count > 1);
 	run_for(100);
