@@ -121,9 +121,10 @@ static void add_rule(struct group_budget *rules, const struct client *client)
 	rules->fails |= policy_number(client->rule, POLICY_ON_LIMIT, 0) != 0;
 }
 
-/* Of the group, where its members' rules say `rules`. */
+/* Of the group, where its members' rules say `rules`; and whether what comes at its hard budget is
+ * said of the group itself. */
 static struct group_budget group_budget(const struct allot *allot, const char *name,
-					const struct group_budget *rules)
+					const struct group_budget *rules, bool *says_on_limit)
 {
 	const struct policy_section *section = allot->policy != NULL
 						       ? policy_budget_of(allot->policy, name)
@@ -134,27 +135,17 @@ static struct group_budget group_budget(const struct allot *allot, const char *n
 		.hard_bytes = policy_number(section, POLICY_BUDGET_HARD, rules->hard_bytes),
 		.fails = policy_number(section, POLICY_BUDGET_ON_LIMIT, rules->fails) != 0,
 	};
-
-	strcpy(key.group, name);
-	override(overrides_find(&allot->overrides, &key), &budget);
-	return budget;
-}
-
-/* Whether the group itself is said what comes at its hard budget; else each member's rule says. */
-static bool says_on_limit(const struct allot *allot, const char *name)
-{
-	const struct policy_section *section = allot->policy != NULL
-						       ? policy_budget_of(allot->policy, name)
-						       : NULL;
-	struct override_key key = {.pid = 0};
 	const struct override *said;
 
 	strcpy(key.group, name);
 	said = overrides_find(&allot->overrides, &key);
-	return policy_is_set(section, POLICY_BUDGET_ON_LIMIT) ||
-	       (said != NULL && said->has_on_limit);
+	override(said, &budget);
+	*says_on_limit = policy_is_set(section, POLICY_BUDGET_ON_LIMIT) ||
+			 (said != NULL && said->has_on_limit);
+	return budget;
 }
 
+/* Where nothing is said of the group itself, each member's rule says. */
 static bool fails_at_limit(const struct client *client, bool is_said, bool fails)
 {
 	return is_said ? fails : policy_number(client->rule, POLICY_ON_LIMIT, 0) != 0;
@@ -196,16 +187,16 @@ void allot_newcomer(const struct allot *allot, struct client *client)
 {
 	const struct group_ledger *ledger = &client->group->ledger;
 	struct group_budget rules = ledger->rules, budget, part;
+	bool says_on_limit;
 
 	add_rule(&rules, client);
-	budget = group_budget(allot, client->group->name, &rules);
+	budget = group_budget(allot, client->group->name, &rules, &says_on_limit);
 	part = (struct group_budget){
 		.soft_bytes = share_newcomer(budget.soft_bytes, ledger->member_count,
 					     ledger->used_bytes),
 		.hard_bytes = share_newcomer(budget.hard_bytes, ledger->member_count,
 					     ledger->used_bytes),
-		.fails = fails_at_limit(client, says_on_limit(allot, client->group->name),
-					budget.fails),
+		.fails = fails_at_limit(client, says_on_limit, budget.fails),
 	};
 	reckon(allot, client, &part, 0, 0);
 }
@@ -269,8 +260,8 @@ static void begin_groups(const struct allot *allot, struct groups *groups)
 	for (group = groups->by_name; group != NULL; group = group->hh.next) {
 		struct group_ledger *ledger = &group->ledger;
 
-		ledger->budget = group_budget(allot, group->name, &ledger->rules);
-		ledger->says_on_limit = says_on_limit(allot, group->name);
+		ledger->budget = group_budget(allot, group->name, &ledger->rules,
+					      &ledger->says_on_limit);
 		ledger->soft = share_begin(ledger->budget.soft_bytes, ledger->member_count,
 					   ledger->live_bytes);
 		ledger->hard = share_begin(ledger->budget.hard_bytes, ledger->member_count,

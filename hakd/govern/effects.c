@@ -71,7 +71,8 @@ static struct governor_client describe(const struct effects *effects, const stru
 		.lazyfree_bytes = client->counted[HAK_METRIC_lazyfree_bytes],
 		.resident_bytes = GOVERNOR_RESIDENT_UNKNOWN,
 		.soft_budget_bytes = client->mailbox.soft_budget_bytes,
-		.slack_bytes = client->history.slack_bytes,
+		/* A part may be older than the end of the limit. */
+		.slack_bytes = effects->slack_bytes != 0 ? client->history.slack_bytes : 0,
 		.refaulted_bytes_total = refaulted_total(client),
 		.idle_ns = idle_ns(client, now_ns),
 		.level = level_on(effects, client),
@@ -444,10 +445,11 @@ static void deal_slack(struct effects *effects, uint64_t now_ns)
 	/* The options go before policy, which may be another one at each tick. */
 	effects->slack_bytes = effects->slack_option_bytes != 0 ? effects->slack_option_bytes
 								: allot_slack_bytes(allot);
+	if (effects->slack_bytes == 0)
+		return;
 	HASH_ITER(hh, effects->table->by_pid, client, next)
 	{
-		if (effects->slack_bytes != 0 &&
-		    client->memory.anonymous_bytes < GOVERNOR_SMALL_BYTES &&
+		if (client->memory.anonymous_bytes < GOVERNOR_SMALL_BYTES &&
 		    client->counted[HAK_METRIC_live_bytes] >= GOVERNOR_SMALL_BYTES)
 			(void)client_read_memory(client, now_ns);
 		count += has_slack(client);

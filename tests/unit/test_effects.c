@@ -307,18 +307,24 @@ static void what_is_under_way_is_waited_for(void **state)
 	assert_false(effects.step.is_active);
 }
 
-static void who_ends_under_way_is_forgotten(void **state)
+/* Returns how many actions there were before. */
+static uint64_t begin_step_without_answer(void)
 {
-	uint64_t count;
-
-	(void)state;
 	make_client(3 * CLOCK_SECOND_NS);
 	is_real = false;
 	answer = EFFECTS_UNDER_WAY;
 	effects_tick(&effects, clock_now_ns());
 	run_for(50);
 	assert_true(effects.step.is_active);
-	count = effects.actions.count;
+	return effects.actions.count;
+}
+
+static void who_ends_under_way_is_forgotten(void **state)
+{
+	uint64_t count;
+
+	(void)state;
+	count = begin_step_without_answer();
 	end_child();
 	table_reap(&table, clock_now_ns());
 	run_for(50);
@@ -332,13 +338,7 @@ static void who_is_ending_gives_nothing(void **state)
 	uint64_t count;
 
 	(void)state;
-	make_client(3 * CLOCK_SECOND_NS);
-	is_real = false;
-	answer = EFFECTS_UNDER_WAY;
-	effects_tick(&effects, clock_now_ns());
-	run_for(50);
-	assert_true(effects.step.is_active);
-	count = effects.actions.count;
+	count = begin_step_without_answer();
 	kill(child, SIGKILL);
 	/* Nobody has waited for it: its pid is there, and its memory is not. */
 	run_for(1000);
