@@ -54,16 +54,10 @@ static _Atomic uint32_t was_stirred; /* the program has been at work since the l
 /* Where it sleeps for longer than that should be noticed in; NULL: it does not. */
 static _Atomic(_Atomic uint32_t *) sleeps_at;
 
-static struct hak_shared *shared(void)
-{
-	/* acquire: pairs with the release in hak_attach_share() */
-	return atomic_load_explicit(&hak_shared, memory_order_acquire);
-}
-
 /* Wiped by a fork, as is the count: a child begins anew. */
 static void put_off_until(uint64_t due_ns)
 {
-	atomic_store_explicit(&shared()->agent_due_ns, due_ns, memory_order_relaxed);
+	atomic_store_explicit(&hak_shared_get()->agent_due_ns, due_ns, memory_order_relaxed);
 }
 
 /* What it waits on: the lower half of the mailbox's sequence, or without a daemon a word of our
@@ -257,7 +251,7 @@ static void start(void)
 	(void)syscall(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, sizeof before);
 	if (error != 0) {
 		put_off_until(hak_os_now_ns() + RETRY_NS);
-		atomic_store_explicit(&shared()->agent_count, 0, memory_order_relaxed);
+		atomic_store_explicit(&hak_shared_get()->agent_count, 0, memory_order_relaxed);
 	}
 	errno = saved_errno;
 }
@@ -291,7 +285,8 @@ static bool is_due(uint64_t now_ns)
 		atomic_store_explicit(&cannot_be, true, memory_order_relaxed);
 		return false;
 	}
-	return now_ns >= atomic_load_explicit(&shared()->agent_due_ns, memory_order_relaxed);
+	return now_ns >=
+	       atomic_load_explicit(&hak_shared_get()->agent_due_ns, memory_order_relaxed);
 }
 
 static bool may_start(void)
@@ -310,7 +305,7 @@ void hak_agent_start(void)
 	uint32_t none = 0;
 
 	if (may_start() &&
-	    atomic_compare_exchange_strong_explicit(&shared()->agent_count, &none, 1,
+	    atomic_compare_exchange_strong_explicit(&hak_shared_get()->agent_count, &none, 1,
 						    memory_order_relaxed, memory_order_relaxed))
 		start();
 	errno = saved_errno;
@@ -342,7 +337,7 @@ static void stir(void)
 
 void hak_agent_tend(uint64_t now_ns)
 {
-	struct hak_shared *page = shared();
+	struct hak_shared *page = hak_shared_get();
 
 	if (page != NULL && atomic_load_explicit(&page->agent_count, memory_order_relaxed) != 0)
 		stir();

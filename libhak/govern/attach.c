@@ -100,7 +100,7 @@ bool hak_attach_share(void)
 	struct hak_shared *none = NULL;
 	void *page;
 
-	if (atomic_load_explicit(&hak_shared, memory_order_relaxed) != NULL)
+	if (hak_shared_get() != NULL)
 		return true;
 	page = hak_os_map(bytes);
 	if (page == NULL)
@@ -113,24 +113,20 @@ bool hak_attach_share(void)
 	atomic_store_explicit(&((struct hak_shared *)page)->pid,
 			      (int)syscall(hak_thread_is_of_another() ? SYS_getppid : SYS_getpid),
 			      memory_order_relaxed);
-	/* release: pairs with the acquire in hak_shared_page() */
+	/* release: pairs with the acquire in hak_shared_get() */
 	if (!atomic_compare_exchange_strong_explicit(&hak_shared, &none, page, memory_order_release,
 						     memory_order_relaxed))
 		hak_os_unmap(page, bytes); /* another thread was first */
 	return true;
 }
 
-static struct hak_shared *shared(void)
-{
-	return atomic_load_explicit(&hak_shared, memory_order_relaxed);
-}
-
 bool hak_attach_is_own_memory(void)
 {
 	int pid = (int)syscall(SYS_getpid), wiped = 0;
 
-	return atomic_compare_exchange_strong_explicit(
-		       &shared()->pid, &wiped, pid, memory_order_relaxed, memory_order_relaxed) ||
+	return atomic_compare_exchange_strong_explicit(&hak_shared_get()->pid, &wiped, pid,
+						       memory_order_relaxed,
+						       memory_order_relaxed) ||
 	       wiped == pid;
 }
 
@@ -191,7 +187,7 @@ static int make_memfd(uint64_t bytes)
 /* At its own address from the second time on: others may be reading the old one's mailbox. */
 static bool map_memfd(int fd, uint64_t bytes)
 {
-	unsigned char *mapping = shared()->mapping;
+	unsigned char *mapping = hak_shared_get()->mapping;
 	int flags = MAP_SHARED | (mapping != NULL ? MAP_FIXED : 0);
 	void *start = mmap(mapping, bytes, PROT_READ | PROT_WRITE, flags, fd, 0);
 
@@ -199,7 +195,7 @@ static bool map_memfd(int fd, uint64_t bytes)
 		/* Whether the old one is still there is not said: nobody writes to it any more. */
 		if (mapping != NULL)
 			hak_pool_publish(NULL);
-		shared()->mapping = NULL;
+		hak_shared_get()->mapping = NULL;
 		return false;
 	}
 	/* Without it a child would go on writing to its parent's page. */
@@ -216,7 +212,7 @@ static bool map_memfd(int fd, uint64_t bytes)
 	}
 	/* It is the daemon's view, megabytes of it, and shared memory is dumped like one's own. */
 	(void)hak_os_dump(start, bytes, false);
-	shared()->mapping = start;
+	hak_shared_get()->mapping = start;
 	return true;
 }
 
@@ -229,7 +225,7 @@ static unsigned char *begin(uint64_t now_ns)
 	socket_fd = connect_daemon();
 	page_fd = socket_fd < 0 ? -1 : make_memfd(bytes);
 	/* Of the new one nothing is there yet. */
-	if (page_fd >= 0 && shared()->mapping != NULL)
+	if (page_fd >= 0 && hak_shared_get()->mapping != NULL)
 		hak_pool_publish(NULL);
 	if (page_fd < 0 || !map_memfd(page_fd, bytes)) {
 		close_fd(&page_fd);
@@ -238,7 +234,7 @@ static unsigned char *begin(uint64_t now_ns)
 	}
 	atomic_store_explicit(&seen, 0, memory_order_relaxed); /* as it stands in a new page */
 	seen_ns = now_ns;
-	hak_pool_publish(shared()->mapping);
+	hak_pool_publish(hak_shared_get()->mapping);
 	/* There was no memory for all rows. */
 	if (hak_shared_page() == NULL) {
 		close_fd(&page_fd);
@@ -314,7 +310,7 @@ void hak_attach_finish(void)
 
 	bool is_sent = send_hello();
 
-	HAK_PROBE(registration, shared()->mapping, (unsigned)is_sent);
+	HAK_PROBE(registration, hak_shared_get()->mapping, (unsigned)is_sent);
 	if (!is_sent)
 		hak_pool_publish(NULL);
 	close_fd(&page_fd);

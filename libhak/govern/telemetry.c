@@ -72,7 +72,7 @@ static void fill_classes(const struct hak_stats *stats, const struct hak_tally_s
 
 static uint64_t agent_count(void)
 {
-	struct hak_shared *page = atomic_load_explicit(&hak_shared, memory_order_acquire);
+	struct hak_shared *page = hak_shared_get();
 
 	return page != NULL ? atomic_load_explicit(&page->agent_count, memory_order_relaxed) : 0;
 }

@@ -36,9 +36,7 @@ static void publish_locked(uint32_t index, bool is_new)
 	HAK_ASSERT(hak_lock_is_mine(&pool_lock));
 	/* A daemon that reads half of it knows nothing: govern/attach.c tries again. */
 	if (!hak_shared_write_superslab(page, index, &units, is_new))
-		atomic_store_explicit(
-			&atomic_load_explicit(&hak_shared, memory_order_relaxed)->page, NULL,
-			memory_order_seq_cst);
+		atomic_store_explicit(&hak_shared_get()->page, NULL, memory_order_seq_cst);
 }
 
 /* Each SuperSlab hears of a fork when it is next looked at: the handlers of fork(2) take no lock
@@ -430,7 +428,7 @@ void hak_pool_note_away(bool begins)
 
 void hak_pool_publish(unsigned char *page)
 {
-	struct hak_shared *shared = atomic_load_explicit(&hak_shared, memory_order_relaxed);
+	struct hak_shared *shared = hak_shared_get();
 
 	hak_lock_take(&pool_lock);
 	hak_shared_begin_rows();

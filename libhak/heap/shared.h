@@ -48,14 +48,20 @@ struct hak_shared {
 	_Atomic int pid;	       /* whose memory it is; 0: not known yet */
 };
 
-/* NULL until the process has such a page. */
+/* NULL until the process has such a page; it is read by hak_shared_get() alone. */
 extern HAK_HIDDEN _Atomic(struct hak_shared *) hak_shared;
+
+HAK_INLINE struct hak_shared *hak_shared_get(void)
+{
+	/* acquire: pairs with the release in hak_attach_share(), which wrote to the page before */
+	return atomic_load_explicit(&hak_shared, memory_order_acquire);
+}
 
 /* seq_cst: an acquire, which pairs with the releases of who attached, and for those who changed a
  * slab's bits the half of the above */
 HAK_INLINE unsigned char *hak_shared_page(void)
 {
-	struct hak_shared *shared = atomic_load_explicit(&hak_shared, memory_order_acquire);
+	struct hak_shared *shared = hak_shared_get();
 
 	return shared == NULL ? NULL : atomic_load_explicit(&shared->page, memory_order_seq_cst);
 }
