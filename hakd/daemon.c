@@ -241,7 +241,6 @@ static void join(struct daemon *daemon)
 	daemon->effects.remote = (struct effects_remote){
 		.advisor = &daemon->advisor,
 		.release = advisor_is_available(&daemon->advisor) ? release_remotely : NULL,
-		.decays = true,
 	};
 	daemon->advisor.is_resting = is_resting;
 	daemon->advisor.resting_context = &daemon->effects;

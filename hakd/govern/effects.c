@@ -80,7 +80,6 @@ static struct governor_client describe(const struct effects *effects, const stru
 		.is_dry_run = allot_is_dry(&effects->table->allot, client),
 		.takes_remote = effects->remote.release != NULL &&
 				allot_takes_remote(&effects->table->allot, client),
-		.decays = effects->remote.decays,
 		.history = client->history,
 	};
 }
@@ -278,39 +277,6 @@ static bool go_on(struct effects *effects, uint64_t now_ns)
 	return false;
 }
 
-/* When the first of those who are busy now and have marked memory will have been idle for long
- * enough, before the next tick is there; 0: nobody. */
-static uint64_t decay_due_ms(const struct effects *effects, uint64_t now_ns)
-{
-	const struct client *client;
-	uint64_t soonest_ns = GOVERNOR_IDLE_NS;
-	bool found = false;
-
-	if (effects->remote.release == NULL || effects->remote.decays)
-		return 0;
-	for (client = effects->table->by_pid; client != NULL; client = client->hh.next) {
-		uint64_t idle = idle_ns(client, now_ns);
-
-		if (client->counted[HAK_METRIC_lazyfree_bytes] < GOVERNOR_STEP_BYTES_MIN ||
-		    idle >= GOVERNOR_IDLE_NS)
-			continue;
-		found = true;
-		if (GOVERNOR_IDLE_NS - idle < soonest_ns)
-			soonest_ns = GOVERNOR_IDLE_NS - idle;
-	}
-	return found ? soonest_ns / 1000000 + 1 : 0;
-}
-
-/* The timer may come some milliseconds before its time, as libevent's clock is a coarse one: then
- * it is asked for once more. */
-static void wait_for_idle(struct effects *effects, uint64_t now_ns)
-{
-	uint64_t due_ms = decay_due_ms(effects, now_ns);
-
-	if (effects->plan_count == 0 && !effects->step.is_active && due_ms != 0)
-		arm(effects->timer, due_ms);
-}
-
 static void on_timer(int fd, short what, void *context)
 {
 	struct effects *effects = context;
@@ -328,7 +294,6 @@ static void on_timer(int fd, short what, void *context)
 		arm(effects->timer, effects->step.is_active ? NAP_MS : 0);
 	} else {
 		begin_round(effects, now_ns);
-		wait_for_idle(effects, now_ns);
 	}
 }
 
@@ -468,7 +433,6 @@ void effects_tick(struct effects *effects, uint64_t now_ns)
 	tell_others(effects, now_ns);
 	deal_slack(effects, now_ns);
 	begin_round(effects, now_ns);
-	wait_for_idle(effects, now_ns);
 }
 
 void effects_pause(struct effects *effects, uint64_t duration_ns, uint64_t now_ns)

@@ -44,7 +44,6 @@ struct effects_remote {
 	void *advisor;
 	/* Takes up to so many bytes of what the client has marked MADV_FREE. */
 	enum effects_answer (*release)(void *advisor, struct client *client, uint64_t bytes_max);
-	bool decays; /* it takes by itself what idle clients have marked */
 };
 
 struct effects_step {

@@ -92,21 +92,15 @@ static bool has_trigger(const struct governor_client *client, enum history_metho
 	bool is_idle = client->idle_ns >= GOVERNOR_IDLE_NS;
 
 	*bytes = governor_releasable(client, method);
-	if (client->level != LEVEL_NONE) {
-		*trigger = GOVERNOR_PRESSURE;
+	*trigger = client->level != LEVEL_NONE ? GOVERNOR_PRESSURE : GOVERNOR_BUDGET;
+	if (*trigger == GOVERNOR_PRESSURE)
 		return true;
-	}
 	if (excess >= GOVERNOR_STEP_BYTES_MIN && (method == HISTORY_REMOTE || !is_idle)) {
-		*trigger = GOVERNOR_BUDGET;
 		*bytes = least(*bytes, excess);
 		return true;
 	}
-	if (method != HISTORY_REMOTE || !is_idle)
-		return false;
-	*trigger = client->soft_budget_bytes != 0 && heap_bytes(client) > client->soft_budget_bytes
-			   ? GOVERNOR_BUDGET
-			   : GOVERNOR_DECAY;
-	return *trigger == GOVERNOR_BUDGET || !client->decays;
+	return method == HISTORY_REMOTE && is_idle && client->soft_budget_bytes != 0 &&
+	       heap_bytes(client) > client->soft_budget_bytes;
 }
 
 /* A client with what is left to plan of it. */

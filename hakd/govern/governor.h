@@ -9,7 +9,8 @@
  *   budget     clients that keep more than their      both, and no more than that
  *              part of the slack
  *   budget     idle clients above their soft budget   remote: who runs keeps to it by himself
- *   decay      idle clients with marked memory        remote
+ *
+ * What idle clients have marked goes without any of these: govern/advisor.h.
  *
  * Left alone are clients that are exempt; that have less than GOVERNOR_SMALL_BYTES; that cool down
  * after a campaign that found little, each time twice as long where what was taken came back within
@@ -48,8 +49,8 @@
 enum governor_trigger {
 	GOVERNOR_PRESSURE,
 	GOVERNOR_BUDGET,
-	GOVERNOR_DECAY,
-	GOVERNOR_COMMAND, /* hakctl's: never planned here */
+	GOVERNOR_DECAY,	  /* the advisor's, never planned here */
+	GOVERNOR_COMMAND, /* hakctl's, nor this */
 	GOVERNOR_TRIGGERS,
 };
 
@@ -68,7 +69,6 @@ struct governor_client {
 	bool is_exempt;	   /* by policy */
 	bool is_dry_run;   /* by policy: decided and told, not done */
 	bool takes_remote; /* there is an advisor, and policy lets it */
-	bool decays;	   /* others see to it that it gives what it has marked when it is idle */
 	struct history history;
 };
 

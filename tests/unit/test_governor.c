@@ -109,7 +109,6 @@ static void at_rest_nobody_is_looked_at(void **state)
 	client.resident_bytes = GOVERNOR_RESIDENT_UNKNOWN;
 	assert_true(governor_may_take(&client, NOW));
 	client.level = LEVEL_NONE;
-	client.decays = true;
 	client.idle_ns = 2 * GOVERNOR_IDLE_NS;
 	assert_false(governor_may_take(&client, NOW));
 	client.soft_budget_bytes = 99 * MIB;
@@ -158,21 +157,25 @@ static void the_silent_are_asked_last(void **state)
 	assert_int_equal(actions[2].pid, 1);
 }
 
-static void without_pressure_only_the_idle_give_and_only_marked_memory(void **state)
+/* What the idle have marked within their budgets is the advisor's. */
+static void above_its_soft_budget_the_idle_give_what_is_marked(void **state)
 {
 	struct governor_client client = client_of(1, 100, 100);
 
 	(void)state;
 	client.level = LEVEL_NONE;
+	client.soft_budget_bytes = 200 * MIB;
 	client.idle_ns = GOVERNOR_IDLE_NS - 1;
 	assert_int_equal(plan(&client), 0);
 	client.idle_ns = GOVERNOR_IDLE_NS;
 	assert_int_equal(plan(&client), 1);
-	assert_int_equal(actions[0].trigger, GOVERNOR_DECAY);
-	assert_int_equal(actions[0].target_bytes, 100 * MIB);
-	client.soft_budget_bytes = 200 * MIB;
-	assert_int_equal(plan(&client), 1);
 	assert_int_equal(actions[0].trigger, GOVERNOR_BUDGET);
+	assert_int_equal(actions[0].target_bytes, 100 * MIB);
+	client.soft_budget_bytes = 250 * MIB;
+	assert_int_equal(plan(&client), 0);
+	client.soft_budget_bytes = 0;
+	assert_int_equal(plan(&client), 0);
+	client.soft_budget_bytes = 200 * MIB;
 	client.takes_remote = false;
 	assert_int_equal(plan(&client), 0);
 }
@@ -389,7 +392,7 @@ int main(void)
 		cmocka_unit_test(claims_are_believed_as_far_as_they_can_be),
 		cmocka_unit_test(without_remote_reclaim_marked_memory_is_asked_for),
 		cmocka_unit_test(the_silent_are_asked_last),
-		cmocka_unit_test(without_pressure_only_the_idle_give_and_only_marked_memory),
+		cmocka_unit_test(above_its_soft_budget_the_idle_give_what_is_marked),
 		cmocka_unit_test(what_is_above_the_part_of_the_slack_goes),
 		cmocka_unit_test(who_had_nothing_cools_down_and_must_grow),
 		cmocka_unit_test(it_backs_off_where_refaults_follow),
