@@ -122,7 +122,7 @@ static void note_stir(struct watch *watch, uint64_t now_ns)
 
 static void sweep_when_still(struct watch *watch, uint64_t now_ns)
 {
-	if (watch->looks_left != 0 || watch->has_swept)
+	if (watch->has_swept)
 		return;
 	watch->has_swept = hak_sweep_all(now_ns - watch->stirred_ns, watch->stirred_soon);
 	watch->swept_ns = now_ns;

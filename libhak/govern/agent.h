@@ -4,8 +4,8 @@
  * none keeps what it has freed last, and hears of a trim when it wakes up. With HAK_AGENT=1, or the
  * daemon's policy agent=yes, one thread makes slow paths of its own: a look (heap/thread.h) when
  * the mailbox changes, some in the decay after the program has been at work and while something is
- * yet to age, and one in HAK_AGENT_IDLE_NS else. Of a program that has stood still for two decays
- * all goes back that is free (sweep.h). What lies in the magazines of other threads is theirs, and
+ * yet to age, and one in HAK_AGENT_IDLE_NS else. Of a program that has stood still for a quarter of
+ * the decay all goes back that is free (sweep.h). What lies in the magazines of other threads is theirs, and
  * stays until they come to a slow path.
  *
  * When: on a slow path, once the process would register (attach.h), so that short commands and

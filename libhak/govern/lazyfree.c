@@ -15,8 +15,20 @@
 #define MIB ((size_t)1 << 20)
 #define UNITS(bytes) ((uint32_t)((bytes) >> HAK_UNIT_SHIFT))
 
-/* Free memory that is left without marks: so much at least, more where the heap breathes. */
+/* Free memory that is left without marks: so much at least, and at most where the heap breathes. */
 #define LIMIT_BYTES_MIN MIB
+#define LIMIT_BYTES_MAX (4 * MIB)
+
+/* What is marked in vain may cost this share of the program's time, and so much of it may be saved
+ * up; a program that has just begun has less. */
+#define COST_SHARE 64
+#define CREDIT_NS_FIRST 25000000
+#define CREDIT_NS_MAX 250000000
+
+/* About what a call costs, with what goes with it; and from how many it is learnt how much is
+ * marked by one. */
+#define CALL_NS 2000
+#define CALLS_LEARNT 4096
 
 /* One slow path marks so much of units, most of them in long rows, or so much in holes, or looks at
  * so many units for those. */
@@ -55,6 +67,7 @@ static _Atomic uint32_t stuck_units; /* free units that cannot be marked, at the
 static _Atomic int64_t freed_bytes;  /* since the heap was last looked at */
 static _Atomic uint64_t used_bytes;  /* in use or cached, when it was */
 static _Atomic uint64_t age_due_ns = UINT64_MAX; /* when the last marks will be old */
+static _Atomic uint64_t paid_until_ns;		 /* for marks in vain; at first, when it began */
 
 /* Of whoever is busy. */
 static struct {
@@ -67,7 +80,10 @@ static struct {
 	uint64_t old_bytes;	 /* old marks, as far as they are there yet */
 	uint64_t stamped_ns;	 /* when cached mappings were last stamped */
 	uint64_t eased_ns;
-} pass;
+	uint64_t call_count; /* of late */
+	uint64_t call_bytes; /* that those marked */
+	uint64_t charged_ns; /* of marks in vain, less what time has paid for since */
+} pass = {.call_count = 1, .charged_ns = CREDIT_NS_MAX - CREDIT_NS_FIRST};
 
 static uint32_t limit_now(void)
 {
@@ -127,9 +143,37 @@ static uint64_t marks_now(const struct hak_tally_sums *sums)
 	return hak_tally_not_negative(sums->lazy_bytes) + (pool.lazy_unit_count << HAK_UNIT_SHIFT);
 }
 
-/* Where half of what was marked has soon been taken again, so much more is left alone from now on:
- * a heap that breathes pays for its first breath. Which marks were taken is not known: the old
- * ones count first. */
+static void raise_limit(uint64_t by_bytes, uint64_t now_ns)
+{
+	uint32_t limit = limit_now() + UNITS(by_bytes + by_bytes / 4);
+
+	if (limit > UNITS(LIMIT_BYTES_MAX))
+		limit = UNITS(LIMIT_BYTES_MAX);
+	atomic_store_explicit(&limit_units, limit, memory_order_relaxed);
+	pass.eased_ns = now_ns;
+}
+
+/* What was marked in vain is paid for by the time that passes. */
+static void charge(uint64_t bytes, uint64_t now_ns)
+{
+	uint64_t last_ns = atomic_load_explicit(&paid_until_ns, memory_order_relaxed);
+	uint64_t paid = 0;
+
+	/* Another thread may have read the clock later and been here before. */
+	if (now_ns > last_ns) {
+		paid = (now_ns - last_ns) / COST_SHARE;
+		atomic_store_explicit(&paid_until_ns, now_ns, memory_order_relaxed);
+	}
+	pass.charged_ns -= paid < pass.charged_ns ? paid : pass.charged_ns;
+	pass.charged_ns += bytes / (pass.call_bytes / pass.call_count + 1) * CALL_NS;
+	if (pass.charged_ns > CREDIT_NS_MAX)
+		atomic_store_explicit(&resume_ns,
+				      now_ns + (pass.charged_ns - CREDIT_NS_MAX) * COST_SHARE,
+				      memory_order_relaxed);
+}
+
+/* Where half of what was marked has soon been taken again, the heap breathes, and a little more is
+ * left alone for some time. Which marks were taken is not known: the old ones count first. */
 static void judge_reuse(uint64_t now_ns)
 {
 	struct hak_tally_sums sums;
@@ -140,11 +184,9 @@ static void judge_reuse(uint64_t now_ns)
 
 	pass.old_bytes -= old;
 	reused -= old;
-	if (reused > pass.marked_bytes / 2 && limit_now() < UNITS(hak_region_open_bytes())) {
-		atomic_store_explicit(&limit_units, limit_now() + UNITS(reused + reused / 4),
-				      memory_order_relaxed);
-		pass.eased_ns = now_ns;
-	}
+	charge(reused, now_ns);
+	if (reused > pass.marked_bytes / 2)
+		raise_limit(reused, now_ns);
 	pass.reused_bytes = sums.reused_bytes;
 	pass.marked_bytes = 0;
 }
@@ -196,15 +238,24 @@ static void begin_holes(uint64_t now_ns)
 				      : (unsigned)(HAK_UNIT_BYTES / hak_os_page_bytes());
 }
 
-static void begin(uint64_t now_ns)
+static bool is_paused(uint64_t now_ns)
+{
+	return now_ns < atomic_load_explicit(&resume_ns, memory_order_relaxed);
+}
+
+/* False: it breathes too much. */
+static bool begin(uint64_t now_ns)
 {
 	judge_reuse(now_ns);
+	if (is_paused(now_ns))
+		return false;
 	pass.next_superslab = UINT32_MAX;
 	/* Asked after the judgement, which may have raised the limit. */
 	pass.has_holes = has_freed_much();
 	if (pass.has_holes)
 		begin_holes(now_ns);
 	atomic_store_explicit(&is_marking, true, memory_order_relaxed);
+	return true;
 }
 
 /* True where there is more to do. */
@@ -250,18 +301,31 @@ static bool has_much_unmarked(void)
 	return unmarked > target_units(limit_now());
 }
 
-static uint64_t refused_count(void)
+static void note_calls(uint64_t count, uint64_t bytes)
 {
-	return atomic_load_explicit(&hak_os_advice.refused_count, memory_order_relaxed);
+	if (pass.call_count >= CALLS_LEARNT) {
+		pass.call_count /= 2;
+		pass.call_bytes /= 2;
+	}
+	pass.call_count += count;
+	pass.call_bytes += bytes;
+}
+
+static uint64_t count_of(_Atomic uint64_t *counter)
+{
+	return atomic_load_explicit(counter, memory_order_relaxed);
 }
 
 /* Units first: a mark for each of them is the most for a system call. */
 static void mark(uint64_t now_ns)
 {
-	uint64_t before = refused_count();
+	uint64_t calls = count_of(&hak_os_advice.count);
+	uint64_t refused = count_of(&hak_os_advice.refused_count);
+	uint64_t bytes = pass.marked_bytes;
 	bool more = mark_units() || mark_holes();
 
-	if (refused_count() != before) {
+	note_calls(count_of(&hak_os_advice.count) - calls, pass.marked_bytes - bytes);
+	if (count_of(&hak_os_advice.refused_count) != refused) {
 		atomic_store_explicit(&resume_ns, now_ns + REFUSED_PAUSE_NS, memory_order_relaxed);
 		more = false;
 	}
@@ -277,11 +341,13 @@ static bool is_old(uint64_t now_ns)
 
 static bool is_due(uint64_t now_ns)
 {
-	return hak_settings.lazyfree && hak_region_open_bytes() >= HEAP_BYTES_MIN &&
-	       now_ns >= atomic_load_explicit(&resume_ns, memory_order_relaxed) &&
-	       (has_much_unmarked() || has_freed_much() || is_old(now_ns) ||
-		atomic_load_explicit(&is_marking, memory_order_relaxed)) &&
-	       hak_os_may_mark();
+	if (!hak_settings.lazyfree || hak_region_open_bytes() < HEAP_BYTES_MIN)
+		return false;
+	/* What has begun is brought to its end. */
+	if (!atomic_load_explicit(&is_marking, memory_order_relaxed) &&
+	    (is_paused(now_ns) || !(has_much_unmarked() || has_freed_much() || is_old(now_ns))))
+		return false;
+	return hak_os_may_mark();
 }
 
 bool hak_lazyfree_is_marking(void)
@@ -294,14 +360,15 @@ void hak_lazyfree_if_due(uint64_t now_ns)
 {
 	/* In any case, since hak_lazyfree_is_urgent() asks for what was not told. */
 	tell_freed();
+	if (hak_unlikely(atomic_load_explicit(&paid_until_ns, memory_order_relaxed) == 0))
+		atomic_store_explicit(&paid_until_ns, now_ns, memory_order_relaxed);
 	/* acquire, and release below: hand the state from one thread to the next */
 	if (!is_due(now_ns) || atomic_exchange_explicit(&is_busy, true, memory_order_acquire))
 		return;
 	if (is_old(now_ns))
 		let_age();
 	ease(now_ns);
-	if (!atomic_load_explicit(&is_marking, memory_order_relaxed))
-		begin(now_ns);
-	mark(now_ns);
+	if (atomic_load_explicit(&is_marking, memory_order_relaxed) || begin(now_ns))
+		mark(now_ns);
 	atomic_store_explicit(&is_busy, false, memory_order_release);
 }

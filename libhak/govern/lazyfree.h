@@ -8,9 +8,10 @@
  * magazines and depots are emptied, for a single cached block keeps its slab from the pool, and all
  * slabs are looked at for holes: long ones first, single pages once little is in use.
  *
- * Where most of what was marked is taken again within a second, the heap breathes, and so much more
- * of it is left alone. What is taken later than that was well given: it was others' to use in
- * between.
+ * Where most of what was marked is taken again within a second, the heap breathes: a little more is
+ * left alone, and what such marks cost is paid for by the time until the next. They go on, as each
+ * breath may be the last, after which the program stands still with what it had freed. What is
+ * taken later than that was well given: it was others' to use in between.
  *
  * Memory that a process on the other side of a fork may hold as well is left alone: the kernel
  * ignores the mark there. Where the kernel refuses, since memory is locked, nothing is marked for a

@@ -31,12 +31,15 @@ static struct {
 	uint64_t idle_last;
 	uint64_t pause_ns; /* after a sweep that found little; 0: none */
 	uint64_t resume_ns;
+	bool was_back; /* the last look came after the program had stood still */
 	bool is_sweeping;
 	struct hak_purge_trim trim;
 } sweep;
 
-/* After all that is free has gone back, and a share of it was needed again soon: for how long a
- * program is to stand still the next time. */
+/* A program that takes and frees nothing for this share of the decay stands still. After all that
+ * is free has gone back, and a share of it was needed again soon: for how long it is to do so the
+ * next time. */
+#define STILL_SHARE 4
 #define PATIENCE_NS_MAX (16 * HAK_SWEEP_SOON_NS)
 #define REFAULT_SHARE 4
 
@@ -137,7 +140,7 @@ bool hak_sweep_all(uint64_t still_ns, bool stirred_soon)
 {
 	if (!whole.is_judged)
 		judge(stirred_soon);
-	if (still_ns < hak_policy_decay_ns() || still_ns < whole.patience_ns)
+	if (still_ns < hak_policy_decay_ns() / STILL_SHARE || still_ns < whole.patience_ns)
 		return false;
 	whole.is_judged = false;
 	atomic_store_explicit(&whole.agent, __builtin_thread_pointer(), memory_order_relaxed);
@@ -148,11 +151,15 @@ bool hak_sweep_all(uint64_t still_ns, bool stirred_soon)
 static void look(uint64_t now_ns, uint64_t decay_ns)
 {
 	uint64_t idle = idle_bytes();
+	bool was_still = now_ns - sweep.looked_ns >= decay_ns;
 
-	/* No slow path since the last look, for a whole decay: as it was, so it stayed. */
-	if (now_ns - sweep.looked_ns >= decay_ns) {
+	/* No slow path since the last look, for a whole decay: as it was, so it stayed. But what was
+	 * left may be what the program has come back for; not twice in a row, as some wake up for a
+	 * moment now and then. */
+	sweep.was_back = was_still && !sweep.was_back;
+	if (was_still) {
 		sweep.idle_low = sweep.idle_last;
-		sweep.window_ns = sweep.looked_ns;
+		sweep.window_ns = sweep.was_back ? now_ns : sweep.looked_ns;
 	}
 	sweep.looked_ns = now_ns;
 	sweep.idle_last = idle;

@@ -4,8 +4,9 @@
  * others: free units, and pages in slabs that only free blocks cover. They have no age of their
  * own; what the heap as a whole has kept idle for a decay, at the least moment of it, is what it
  * did not need, and so much is looked for, in steps of some milliseconds. A heap that breathes
- * within the decay gives nothing back. Where little is found (live blocks are everywhere) the next
- * look is put off, twice as long each time.
+ * within the decay gives nothing back, and a program that comes back after it stood still has a
+ * decay to breathe. Where little is found (live blocks are everywhere) the next look is put off,
+ * twice as long each time.
  *
  * Where an agent sees the program stand still, nothing breathes, and all that is free goes. If much
  * of it is needed again within 10 s, the program is to stand still for longer the next time before

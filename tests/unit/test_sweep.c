@@ -1,5 +1,6 @@
 /* Goal: what live blocks have left idle for a decay goes back to the system, though the program
- * goes on with no more than its magazines hold; what it needs again within the decay stays.
+ * goes on with no more than its magazines hold; what it needs again within the decay stays, and
+ * what it left while it stood still stays for another one.
  * All goes where an agent sees the program stand still, and nothing by a clock that is late.
  * Method: 96 MiB of blocks of mixed sizes, of which all but every sixteenth are freed; then pairs
  * of malloc and free in a few classes, which never miss. Resident memory from /proc, the blocks'
@@ -116,6 +117,40 @@ static void a_heap_that_breathes_keeps_its_memory(void **state)
 	check_and_give_rest();
 }
 
+static void finish_sweep(void)
+{
+	while (hak_sweep_is_under_way())
+		hak_thread_look();
+}
+
+/* It may have come back for what it left; who only wakes up now and then has not. */
+static void who_comes_back_has_time_to_take_it_again(void **state)
+{
+	uint64_t before;
+
+	(void)state;
+	take(true);
+	give_most();
+	hit(30);
+	before = hak_purge_returned_bytes();
+	usleep(1200000);
+	hit(30);
+	assert_true(hak_purge_returned_bytes() - before < 8 * MIB);
+	take(false);
+	give_most();
+	hit(30);
+	before = hak_purge_returned_bytes();
+	usleep(1200000);
+	hak_thread_look();
+	finish_sweep();
+	assert_true(hak_purge_returned_bytes() - before < 8 * MIB);
+	usleep(1200000);
+	hak_thread_look();
+	finish_sweep();
+	assert_true(hak_purge_returned_bytes() - before > 48 * MIB);
+	check_and_give_rest();
+}
+
 static void *ask_as_agent(void *arg)
 {
 	assert_true(hak_sweep_all(UINT64_MAX, false));
@@ -140,8 +175,7 @@ static void all_goes_by_the_agent_alone(void **state)
 	assert_true(hak_purge_returned_bytes() - before < 8 * MIB);
 
 	assert_true(hak_sweep_all(UINT64_MAX, false));
-	while (hak_sweep_is_under_way())
-		hak_thread_look();
+	finish_sweep();
 	assert_true(hak_purge_returned_bytes() - before > 48 * MIB);
 	check_and_give_rest();
 }
@@ -172,6 +206,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_idle_goes_back),
 		cmocka_unit_test(a_heap_that_breathes_keeps_its_memory),
+		cmocka_unit_test(who_comes_back_has_time_to_take_it_again),
 		cmocka_unit_test(all_goes_by_the_agent_alone),
 		cmocka_unit_test(no_time_passes_by_an_older_clock),
 	};
