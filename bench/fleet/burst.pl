@@ -1,13 +1,15 @@
-# A burst of perl: a hash of strings and lists, sorted by value.
+# A burst of perl: texts by name, made of parts, rewritten and sorted by length. Perl keeps the
+# arenas of its values for ever; texts, which are most of what services have, it frees.
 use strict;
 use warnings;
 
 $| = 1;
 while (<STDIN>) {
-	my %h = map { ("key $_" => ["x" x ($_ % 150), $_]) } 1 .. 220000;
-	my @sorted = sort { $h{$a}[1] <=> $h{$b}[1] } keys %h;
-	die "the order is wrong" if $sorted[-1] ne "key 220000";
+	my %texts = map { ("text $_" => join(",", ("part $_") x ($_ * 7919 % 700))) } 1 .. 20000;
+	s/part (\d)/$1/g for values %texts;
+	my @sorted = sort { length $texts{$a} <=> length $texts{$b} || $a cmp $b } keys %texts;
+	die "the order is wrong" if length $texts{$sorted[0]} > length $texts{$sorted[-1]};
 	undef @sorted;
-	undef %h;
+	undef %texts;
 	print "done\n";
 }

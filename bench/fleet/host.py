@@ -51,7 +51,7 @@ class Configuration:
 # The policy by which libhak gives back the most.
 HAK_RELEASING = Configuration("libhak + hakd releasing", BUILD / "libhak" / "libhak.so",
                               has_daemon=True,
-                              policy="[policy all]\nagent = yes\ndecay = 200ms\n")
+                              policy="[policy all]\nagent = yes\n")
 
 
 def configurations_of(more_peers, without="", more=()):

@@ -1,6 +1,5 @@
-"""Real programs that burst when they are told to: each takes some 60 to 200 MiB, works on it, lets
-go of it and stands still until its next turn. Not all is freed by that: perl keeps the arenas of
-its values, sqlite the pages of a table that was dropped.
+"""Real programs that burst when they are told to: each takes some 60 to 200 MiB, works on it, frees
+it and stands still until its next turn.
 
 A program is started once and bursts many times. `burst` returns when the program has said that it
 is done, or raises ProgramError. `pids` are all processes whose memory is the program's.
@@ -67,11 +66,12 @@ class Node(Talking):
 
 class Sqlite(Talking):
     command = ("/usr/bin/sqlite3", ":memory:")
+    # A table that is dropped keeps its pages until its database is closed.
     line = ("create table t(a integer primary key, b, c); with recursive n(i) as (select 1 union "
             "all select i + 1 from n where i < 320000) insert into t select i, "
-            "hex(i * 7919 % 1000003), "
-            "printf('%.*c', i % 300, 'x') from n; create index ti "
-            "on t(b); select sum(a) from t where b > '5'; drop table t; select 'done';\n")
+            "hex(i * 7919 % 1000003), printf('%.*c', i % 300, 'x') from n; create index ti "
+            "on t(b); select sum(a) from t where b > '5'; drop table t;\n"
+            ".open :memory:\nselect 'done';\n")
 
 
 class Redis:

@@ -1,4 +1,5 @@
-"""The fleet: 50 real programs that burst in turns, as many at once as there are processors."""
+"""The fleet: 50 real programs that burst in turns, as many at once as there are processors. In its
+turn a program bursts some times in a row, and then stands still until all others had theirs."""
 
 import random
 import threading
@@ -9,6 +10,7 @@ from programs import Node, Perl, Postgres, PostgresServer, ProgramError, Python,
 # 50 in all; the order in which they take their turns is drawn by a fixed seed.
 KINDS = ((Python, 13), (Perl, 9), (Sqlite, 10), (Redis, 8), (Node, 4), (Postgres, 6))
 AT_ONCE = 2
+BURSTS_A_TURN = 3
 SEED = 42
 
 
@@ -51,7 +53,8 @@ class Turns:
     def work(self):
         while (program := self.next()) is not None:
             try:
-                program.burst()
+                for _ in range(BURSTS_A_TURN):
+                    program.burst()
             except (ProgramError, OSError, ValueError) as error:
                 self.failure = error
 

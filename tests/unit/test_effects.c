@@ -1,6 +1,6 @@
-/* Goal: what the governor decides is done: memory of idle programs that are above their budget is
- * taken by remote reclaim without pressure, a GiB of it in well under a second; what cannot be done, and what takes its
- * time, are told as that; a pause is a pause.
+/* Goal: what the governor decides is done: memory of idle programs above their budget is taken by
+ * remote reclaim without pressure, a GiB of it in well under a second; what cannot be done, and
+ * what takes its time, are told as that; a pause is a pause.
  * Method: processes of the test that hold pages marked MADV_FREE and do nothing, registered with a
  * page that says so; and process_madvise(2) by the test itself in place of the advisor. Skipped
  * where that is not allowed. What programs do that are asked: tests/daemon/test_govern.py. */
