@@ -1,5 +1,5 @@
 # A burst of perl: texts by name, made of parts, rewritten and sorted by length. Perl keeps the
-# arenas of its values for ever; texts, which are most of what services have, it frees.
+# arenas of its values for ever, but frees texts.
 use strict;
 use warnings;
 

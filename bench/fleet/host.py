@@ -2,8 +2,8 @@
 own.
 
 A configuration is a name, a library to preload (None: the C library's malloc) and settings in the
-environment. Peers take part as they are and once more with the settings that make them give back
-the most.
+environment. Peers take part as they are and once more with settings that make them give back what
+is free.
 """
 
 import contextlib
@@ -29,7 +29,8 @@ from side_by_side.runs import ALLOCATOR_SETTINGS  # noqa: E402
 BUILD = ROOT / "build" / "release"
 MIB = 1 << 20
 
-# The settings by which each gives back the most, as its manual has them.
+# Settings by which each gives back what it has, as its manual has them; jemalloc after a second, as
+# libhak does.
 RELEASING = {
     "jemalloc": {"MALLOC_CONF": "background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0"},
     "mimalloc": {"MIMALLOC_PURGE_DELAY": "0", "MIMALLOC_RESET_DELAY": "0"},
@@ -48,7 +49,7 @@ class Configuration:
     policy: str = ""  # hakd.conf, where it is not the default
 
 
-# The policy by which libhak gives back the most.
+# libhak at its release setting.
 HAK_RELEASING = Configuration("libhak + hakd releasing", BUILD / "libhak" / "libhak.so",
                               has_daemon=True,
                               policy="[policy all]\nagent = yes\n")

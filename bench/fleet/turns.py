@@ -10,7 +10,7 @@ from programs import Node, Perl, Postgres, PostgresServer, ProgramError, Python,
 # 50 in all; the order in which they take their turns is drawn by a fixed seed.
 KINDS = ((Python, 13), (Perl, 9), (Sqlite, 10), (Redis, 8), (Node, 4), (Postgres, 6))
 AT_ONCE = 2
-BURSTS_A_TURN = 3
+BURSTS_A_TURN = 3  # mix has an option for it
 SEED = 42
 
 
@@ -41,8 +41,9 @@ class Fleet:
 class Turns:
     """Hands out the programs in turn, each to one worker at a time."""
 
-    def __init__(self, programs, rounds):
+    def __init__(self, programs, rounds, bursts=BURSTS_A_TURN):
         self.lock = threading.Lock()
+        self.bursts = bursts
         self.waiting = [program for _ in range(rounds) for program in programs]
         self.failure = None
 
@@ -53,7 +54,7 @@ class Turns:
     def work(self):
         while (program := self.next()) is not None:
             try:
-                for _ in range(BURSTS_A_TURN):
+                for _ in range(self.bursts):
                     program.burst()
             except (ProgramError, OSError, ValueError) as error:
                 self.failure = error

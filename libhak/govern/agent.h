@@ -5,8 +5,8 @@
  * daemon's policy agent=yes, one thread makes slow paths of its own: a look (heap/thread.h) when
  * the mailbox changes, some in the decay after the program has been at work and while something is
  * yet to age, and one in HAK_AGENT_IDLE_NS else. Of a program that has stood still for a quarter of
- * the decay all goes back that is free (sweep.h). What lies in the magazines of other threads is theirs, and
- * stays until they come to a slow path.
+ * the decay all goes back that is free (sweep.h). What lies in the magazines of other threads is
+ * theirs, and stays until they come to a slow path.
  *
  * When: on a slow path, once the process would register (attach.h), so that short commands and
  * daemons that are about to fork have none; not from a signal handler, nor while a fork is under

@@ -1,6 +1,7 @@
 #include "govern/fork.h"
 
 #include "govern/attach.h"
+#include "govern/lazyfree.h"
 #include "govern/limit.h"
 #include "govern/watch.h"
 #include "heap/advice.h"
@@ -49,6 +50,7 @@ static void go_on(void)
 static void begin_anew(void)
 {
 	hak_attach_fork_child();
+	hak_lazyfree_fork_child();
 	hak_limit_fork_child();
 	hak_watch_fork_child();
 	hak_thread_fork_child();

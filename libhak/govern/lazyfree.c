@@ -2,6 +2,7 @@
 
 #include "base/os.h"
 #include "base/settings.h"
+#include "govern/credit.h"
 #include "govern/purge.h"
 #include "heap/hole.h"
 #include "heap/huge_cache.h"
@@ -18,17 +19,7 @@
 /* Free memory that is left without marks: so much at least, and at most where the heap breathes. */
 #define LIMIT_BYTES_MIN MIB
 #define LIMIT_BYTES_MAX (4 * MIB)
-
-/* What is marked in vain may cost this share of the program's time, and so much of it may be saved
- * up; a program that has just begun has less. */
-#define COST_SHARE 64
-#define CREDIT_NS_FIRST 25000000
-#define CREDIT_NS_MAX 250000000
-
-/* About what a call costs, with what goes with it; and from how many it is learnt how much is
- * marked by one. */
-#define CALL_NS 2000
-#define CALLS_LEARNT 4096
+#define LIMIT_SHARE 64 /* of a large heap it is more */
 
 /* One slow path marks so much of units, most of them in long rows, or so much in holes, or looks at
  * so many units for those. */
@@ -47,27 +38,35 @@
 /* Smaller heaps are not worth the walk, as they are not worth a daemon's (attach.c). */
 #define HEAP_BYTES_MIN (8 * MIB)
 
+/* What there is besides the marks, in calls: a sum over the tallies of all threads; magazines and
+ * depots that are filled anew, and a look at all slabs. */
+#define TALLIES_A_CALL 4
+#define REFILL_CALLS 64
+#define UNITS_A_CALL 64
+
 /* How finely a thread tells what it frees. */
 #define GRAIN_SHIFT 17
 
 /* Taken again within this time, a mark was in vain. */
 #define SOON_NS 1000000000ull
 
-/* What the heap reused long ago is forgotten by halves. */
+/* After so long without breaths the limit falls, by halves. */
 #define EASE_NS 8000000000ull
 
 /* After a refusal: memory is locked, most likely all of it. */
 #define REFUSED_PAUSE_NS 60000000000ull
 
 static _Atomic bool is_busy;
-static _Atomic uint64_t resume_ns;
+static _Atomic uint64_t resume_ns;	    /* nothing is marked before */
+static _Atomic uint64_t resume_mappings_ns; /* nor are cached mappings */
 static _Atomic bool is_marking;
 static _Atomic uint32_t limit_units = UNITS(LIMIT_BYTES_MIN);
 static _Atomic uint32_t stuck_units; /* free units that cannot be marked, at the last count */
 static _Atomic int64_t freed_bytes;  /* since the heap was last looked at */
 static _Atomic uint64_t used_bytes;  /* in use or cached, when it was */
 static _Atomic uint64_t age_due_ns = UINT64_MAX; /* when the last marks will be old */
-static _Atomic uint64_t paid_until_ns;		 /* for marks in vain; at first, when it began */
+static _Atomic uint64_t looked_ns;		 /* while there are younger ones */
+static _Atomic uint64_t began_ns;		 /* the first look of all */
 
 /* Of whoever is busy. */
 static struct {
@@ -80,10 +79,8 @@ static struct {
 	uint64_t old_bytes;	 /* old marks, as far as they are there yet */
 	uint64_t stamped_ns;	 /* when cached mappings were last stamped */
 	uint64_t eased_ns;
-	uint64_t call_count; /* of late */
-	uint64_t call_bytes; /* that those marked */
-	uint64_t charged_ns; /* of marks in vain, less what time has paid for since */
-} pass = {.call_count = 1, .charged_ns = CREDIT_NS_MAX - CREDIT_NS_FIRST};
+	struct hak_credit credit; /* not begun where it is paid until 0 */
+} pass;
 
 static uint32_t limit_now(void)
 {
@@ -106,7 +103,8 @@ static int16_t grains_freed(void)
 
 bool hak_lazyfree_is_urgent(void)
 {
-	return grains_freed() > 1 || atomic_load_explicit(&is_marking, memory_order_relaxed);
+	return grains_freed() > 1 || hak_huge_cache_news() > LIMIT_BYTES_MAX ||
+	       atomic_load_explicit(&is_marking, memory_order_relaxed);
 }
 
 /* Adds what this thread has freed to what all have. */
@@ -146,30 +144,24 @@ static uint64_t marks_now(const struct hak_tally_sums *sums)
 static void raise_limit(uint64_t by_bytes, uint64_t now_ns)
 {
 	uint32_t limit = limit_now() + UNITS(by_bytes + by_bytes / 4);
+	uint32_t most = UNITS(hak_region_open_bytes() / LIMIT_SHARE);
 
-	if (limit > UNITS(LIMIT_BYTES_MAX))
-		limit = UNITS(LIMIT_BYTES_MAX);
-	atomic_store_explicit(&limit_units, limit, memory_order_relaxed);
+	if (most < UNITS(LIMIT_BYTES_MAX))
+		most = UNITS(LIMIT_BYTES_MAX);
+	atomic_store_explicit(&limit_units, limit < most ? limit : most, memory_order_relaxed);
 	pass.eased_ns = now_ns;
 }
 
 /* What was marked in vain is paid for by the time that passes. */
 static void charge(uint64_t bytes, uint64_t now_ns)
 {
-	uint64_t last_ns = atomic_load_explicit(&paid_until_ns, memory_order_relaxed);
-	uint64_t paid = 0;
+	struct hak_credit *credit = &pass.credit;
 
-	/* Another thread may have read the clock later and been here before. */
-	if (now_ns > last_ns) {
-		paid = (now_ns - last_ns) / COST_SHARE;
-		atomic_store_explicit(&paid_until_ns, now_ns, memory_order_relaxed);
-	}
-	pass.charged_ns -= paid < pass.charged_ns ? paid : pass.charged_ns;
-	pass.charged_ns += bytes / (pass.call_bytes / pass.call_count + 1) * CALL_NS;
-	if (pass.charged_ns > CREDIT_NS_MAX)
-		atomic_store_explicit(&resume_ns,
-				      now_ns + (pass.charged_ns - CREDIT_NS_MAX) * COST_SHARE,
-				      memory_order_relaxed);
+	hak_credit_charge(credit, bytes, now_ns);
+	atomic_store_explicit(&resume_ns, hak_credit_due_ns(credit, 0), memory_order_relaxed);
+	/* They are few, and go by their age: not on what a program begins with. */
+	atomic_store_explicit(&resume_mappings_ns, hak_credit_due_ns(credit, HAK_CREDIT_NS_FIRST),
+			      memory_order_relaxed);
 }
 
 /* Where half of what was marked has soon been taken again, the heap breathes, and a little more is
@@ -177,31 +169,38 @@ static void charge(uint64_t bytes, uint64_t now_ns)
 static void judge_reuse(uint64_t now_ns)
 {
 	struct hak_tally_sums sums;
-
-	(void)hak_thread_tally(&sums);
+	unsigned tally_count = hak_thread_tally(&sums);
 	uint64_t reused = (uint64_t)(sums.reused_bytes - pass.reused_bytes);
 	uint64_t old = reused < pass.old_bytes ? reused : pass.old_bytes;
 
 	pass.old_bytes -= old;
 	reused -= old;
+	hak_credit_drop(&pass.credit, old);
 	charge(reused, now_ns);
 	if (reused > pass.marked_bytes / 2)
 		raise_limit(reused, now_ns);
 	pass.reused_bytes = sums.reused_bytes;
 	pass.marked_bytes = 0;
+	hak_credit_note_marks(&pass.credit, tally_count / TALLIES_A_CALL, 0);
 }
 
 /* What has stayed marked so long is old: a program that was idle meanwhile needs its memory again,
- * and has had it back in between. Who asks is the first after that, so what was reused until now
- * was reused late. */
-static void let_age(void)
+ * and has had it back in between. If it was, who asks is the first after that, and what was reused
+ * until now was reused late. */
+static void let_age(uint64_t now_ns, bool was_idle)
 {
 	struct hak_tally_sums sums;
+	uint64_t marked;
 
+	if (!was_idle)
+		judge_reuse(now_ns);
 	(void)hak_thread_tally(&sums);
+	marked = marks_now(&sums);
+	if (pass.credit.marked_bytes > marked)
+		hak_credit_drop(&pass.credit, pass.credit.marked_bytes - marked);
 	pass.reused_bytes = sums.reused_bytes;
 	pass.marked_bytes = 0;
-	pass.old_bytes = marks_now(&sums);
+	pass.old_bytes = marked;
 	atomic_store_explicit(&age_due_ns, UINT64_MAX, memory_order_relaxed);
 }
 
@@ -232,6 +231,8 @@ static void begin_holes(uint64_t now_ns)
 
 	atomic_store_explicit(&used_bytes, used, memory_order_relaxed);
 	atomic_store_explicit(&freed_bytes, 0, memory_order_relaxed);
+	hak_credit_note_marks(&pass.credit,
+			      REFILL_CALLS + UNITS(hak_region_open_bytes()) / UNITS_A_CALL, 0);
 	pass.next_unit = 0;
 	pass.hole_pages_min = used < hak_region_open_bytes() / SCARCE_SHARE
 				      ? 1
@@ -292,6 +293,12 @@ static bool mark_holes(void)
 	return pass.next_unit < end;
 }
 
+static bool has_unmarked_mappings(uint64_t now_ns)
+{
+	return hak_huge_cache_unmarked_bytes() > LIMIT_BYTES_MAX &&
+	       now_ns >= atomic_load_explicit(&resume_mappings_ns, memory_order_relaxed);
+}
+
 static bool has_much_unmarked(void)
 {
 	uint32_t unmarked = hak_pool_unmarked_count();
@@ -299,16 +306,6 @@ static bool has_much_unmarked(void)
 	if (unmarked < atomic_load_explicit(&stuck_units, memory_order_relaxed))
 		atomic_store_explicit(&stuck_units, unmarked, memory_order_relaxed);
 	return unmarked > target_units(limit_now());
-}
-
-static void note_calls(uint64_t count, uint64_t bytes)
-{
-	if (pass.call_count >= CALLS_LEARNT) {
-		pass.call_count /= 2;
-		pass.call_bytes /= 2;
-	}
-	pass.call_count += count;
-	pass.call_bytes += bytes;
 }
 
 static uint64_t count_of(_Atomic uint64_t *counter)
@@ -322,9 +319,13 @@ static void mark(uint64_t now_ns)
 	uint64_t calls = count_of(&hak_os_advice.count);
 	uint64_t refused = count_of(&hak_os_advice.refused_count);
 	uint64_t bytes = pass.marked_bytes;
-	bool more = mark_units() || mark_holes();
+	bool more;
 
-	note_calls(count_of(&hak_os_advice.count) - calls, pass.marked_bytes - bytes);
+	if (has_unmarked_mappings(now_ns))
+		pass.marked_bytes += hak_huge_cache_mark();
+	more = mark_units() || mark_holes();
+	hak_credit_note_marks(&pass.credit, count_of(&hak_os_advice.count) - calls,
+			      pass.marked_bytes - bytes);
 	if (count_of(&hak_os_advice.refused_count) != refused) {
 		atomic_store_explicit(&resume_ns, now_ns + REFUSED_PAUSE_NS, memory_order_relaxed);
 		more = false;
@@ -341,13 +342,14 @@ static bool is_old(uint64_t now_ns)
 
 static bool is_due(uint64_t now_ns)
 {
-	if (!hak_settings.lazyfree || hak_region_open_bytes() < HEAP_BYTES_MIN)
+	bool is_wanted = has_much_unmarked();
+
+	if (!hak_settings.lazyfree ||
+	    hak_region_open_bytes() + hak_huge_cache_bytes() < HEAP_BYTES_MIN || is_paused(now_ns))
 		return false;
-	/* What has begun is brought to its end. */
-	if (!atomic_load_explicit(&is_marking, memory_order_relaxed) &&
-	    (is_paused(now_ns) || !(has_much_unmarked() || has_freed_much() || is_old(now_ns))))
-		return false;
-	return hak_os_may_mark();
+	is_wanted = is_wanted || has_unmarked_mappings(now_ns) || has_freed_much() ||
+		    is_old(now_ns) || atomic_load_explicit(&is_marking, memory_order_relaxed);
+	return is_wanted && hak_os_may_mark();
 }
 
 bool hak_lazyfree_is_marking(void)
@@ -356,19 +358,46 @@ bool hak_lazyfree_is_marking(void)
 	       hak_region_open_bytes() >= HEAP_BYTES_MIN;
 }
 
+/* Whether the program has stood still since the last marks, or until they were old. */
+static bool note_look(uint64_t now_ns)
+{
+	uint64_t due_ns = atomic_load_explicit(&age_due_ns, memory_order_relaxed);
+	uint64_t last_ns = atomic_load_explicit(&looked_ns, memory_order_relaxed);
+
+	if (due_ns != UINT64_MAX)
+		atomic_store_explicit(&looked_ns, now_ns, memory_order_relaxed);
+	if (hak_unlikely(atomic_load_explicit(&began_ns, memory_order_relaxed) == 0))
+		atomic_store_explicit(&began_ns, now_ns, memory_order_relaxed);
+	return last_ns + SOON_NS / 2 < due_ns;
+}
+
 void hak_lazyfree_if_due(uint64_t now_ns)
 {
+	bool was_idle = note_look(now_ns);
+
 	/* In any case, since hak_lazyfree_is_urgent() asks for what was not told. */
 	tell_freed();
-	if (hak_unlikely(atomic_load_explicit(&paid_until_ns, memory_order_relaxed) == 0))
-		atomic_store_explicit(&paid_until_ns, now_ns, memory_order_relaxed);
+	hak_huge_cache_heard();
 	/* acquire, and release below: hand the state from one thread to the next */
 	if (!is_due(now_ns) || atomic_exchange_explicit(&is_busy, true, memory_order_acquire))
 		return;
+	if (pass.credit.paid_until_ns == 0)
+		hak_credit_begin(&pass.credit,
+				 atomic_load_explicit(&began_ns, memory_order_relaxed));
 	if (is_old(now_ns))
-		let_age();
+		let_age(now_ns, was_idle);
 	ease(now_ns);
 	if (atomic_load_explicit(&is_marking, memory_order_relaxed) || begin(now_ns))
 		mark(now_ns);
 	atomic_store_explicit(&is_busy, false, memory_order_release);
+}
+
+void hak_lazyfree_fork_child(void)
+{
+	atomic_store_explicit(&is_busy, false, memory_order_relaxed);
+	atomic_store_explicit(&is_marking, false, memory_order_relaxed);
+	atomic_store_explicit(&resume_ns, 0, memory_order_relaxed);
+	atomic_store_explicit(&resume_mappings_ns, 0, memory_order_relaxed);
+	atomic_store_explicit(&began_ns, 0, memory_order_relaxed);
+	pass.credit = (struct hak_credit){.paid_until_ns = 0};
 }

@@ -31,7 +31,7 @@ static struct {
 	uint64_t idle_last;
 	uint64_t pause_ns; /* after a sweep that found little; 0: none */
 	uint64_t resume_ns;
-	bool was_back; /* the last look came after the program had stood still */
+	bool was_back; /* the program has come back from standing still, and this is its window */
 	bool is_sweeping;
 	struct hak_purge_trim trim;
 } sweep;
@@ -43,6 +43,9 @@ static struct {
 #define PATIENCE_NS_MAX (16 * HAK_SWEEP_SOON_NS)
 #define REFAULT_SHARE 4
 
+/* The same where the last has found little. */
+#define FRUITLESS_NS_MAX 8000000000ull
+
 /* The sweeps of all, which the agent asks for. */
 static struct {
 	_Atomic bool is_wanted;
@@ -52,6 +55,14 @@ static struct {
 	uint64_t patience_ns;
 	bool is_judged;
 } whole;
+
+/* An interval at least, even where all that is empty goes at once. */
+static uint64_t decay_of_heap(void)
+{
+	uint64_t decay_ns = hak_policy_decay_ns();
+
+	return decay_ns < HAK_PURGE_INTERVAL_NS ? HAK_PURGE_INTERVAL_NS : decay_ns;
+}
 
 /* Memory that holds no block in use or cached: in slabs, and in units that no slab has. */
 static uint64_t idle_bytes(void)
@@ -124,23 +135,37 @@ static bool was_wrong(void)
 	return again > MIB && (uint64_t)again > released / REFAULT_SHARE;
 }
 
-/* Once for each sweep. */
-static void judge(bool stirred_soon)
+static bool has_found_little(void)
 {
-	if (!stirred_soon || !was_wrong())
+	return atomic_load_explicit(&whole.released_bytes, memory_order_relaxed) < IDLE_BYTES_MIN;
+}
+
+static void be_patient(uint64_t least_ns, uint64_t most_ns)
+{
+	uint64_t longer_ns = whole.patience_ns < least_ns ? least_ns : 2 * whole.patience_ns;
+
+	whole.patience_ns = longer_ns < most_ns ? longer_ns : most_ns;
+}
+
+/* Once for each sweep. */
+static void judge(bool stirred_soon, uint64_t decay_ns)
+{
+	if (stirred_soon && was_wrong())
+		be_patient(HAK_SWEEP_SOON_NS, PATIENCE_NS_MAX);
+	else if (stirred_soon && has_found_little())
+		be_patient(decay_ns, FRUITLESS_NS_MAX);
+	else
 		whole.patience_ns = 0;
-	else if (whole.patience_ns == 0)
-		whole.patience_ns = HAK_SWEEP_SOON_NS;
-	else if (whole.patience_ns < PATIENCE_NS_MAX)
-		whole.patience_ns *= 2;
 	whole.is_judged = true;
 }
 
 bool hak_sweep_all(uint64_t still_ns, bool stirred_soon)
 {
+	uint64_t decay_ns = decay_of_heap();
+
 	if (!whole.is_judged)
-		judge(stirred_soon);
-	if (still_ns < hak_policy_decay_ns() / STILL_SHARE || still_ns < whole.patience_ns)
+		judge(stirred_soon, decay_ns);
+	if (still_ns < decay_ns / STILL_SHARE || still_ns < whole.patience_ns)
 		return false;
 	whole.is_judged = false;
 	atomic_store_explicit(&whole.agent, __builtin_thread_pointer(), memory_order_relaxed);
@@ -151,13 +176,12 @@ bool hak_sweep_all(uint64_t still_ns, bool stirred_soon)
 static void look(uint64_t now_ns, uint64_t decay_ns)
 {
 	uint64_t idle = idle_bytes();
-	bool was_still = now_ns - sweep.looked_ns >= decay_ns;
 
-	/* No slow path since the last look, for a whole decay: as it was, so it stayed. But what was
-	 * left may be what the program has come back for; not twice in a row, as some wake up for a
-	 * moment now and then. */
-	sweep.was_back = was_still && !sweep.was_back;
-	if (was_still) {
+	/* No slow path since the last look, for a whole decay: as it was, so it stayed. But what
+	 * was left may be what the program has come back for; not twice in a row, as some wake up
+	 * for less than a decay now and then. */
+	if (now_ns - sweep.looked_ns >= decay_ns) {
+		sweep.was_back = !sweep.was_back;
 		sweep.idle_low = sweep.idle_last;
 		sweep.window_ns = sweep.was_back ? now_ns : sweep.looked_ns;
 	}
@@ -167,6 +191,7 @@ static void look(uint64_t now_ns, uint64_t decay_ns)
 		sweep.idle_low = idle;
 	if (now_ns - sweep.window_ns < decay_ns)
 		return;
+	sweep.was_back = false;
 	if (sweep.idle_low >= IDLE_BYTES_MIN && now_ns >= sweep.resume_ns)
 		begin(sweep.idle_low);
 	sweep.idle_low = idle;
@@ -227,16 +252,12 @@ void hak_sweep_if_due(uint64_t now_ns)
 	/* acquire, and release below: hand the state from one thread to the next */
 	if (!is_due(now_ns) || atomic_exchange_explicit(&is_busy, true, memory_order_acquire))
 		return;
-	uint64_t decay_ns = hak_policy_decay_ns();
+	uint64_t decay_ns = decay_of_heap();
 
 	/* Another thread has read the clock later and was here before: no time has passed. */
 	if (now_ns < sweep.looked_ns)
 		now_ns = sweep.looked_ns;
 	uint64_t next_ns = now_ns;
-
-	/* Even where all that is empty goes at once. */
-	if (decay_ns < HAK_PURGE_INTERVAL_NS)
-		decay_ns = HAK_PURGE_INTERVAL_NS;
 
 	if (atomic_exchange_explicit(&whole.is_wanted, false, memory_order_relaxed) && is_agent())
 		begin_all();

@@ -68,28 +68,31 @@ uint8_t hak_advice_reclaimed_at(uint8_t marked_at)
 }
 
 /* Most memory never went anywhere, and costs no look at the clock. */
-static void note_refault(uint8_t stamp, int64_t lazy_bytes, int64_t returned_bytes)
+static void note_refault(uint8_t returned_at, int64_t returned_bytes, uint8_t marked_at,
+			 int64_t lazy_bytes)
 {
-	if (returned_bytes != 0 && hak_advice_is_soon(stamp))
+	if (returned_bytes != 0 && hak_advice_is_soon(returned_at))
 		hak_tally_add_refaulted(returned_bytes);
-	uint64_t reclaimed_ns = lazy_bytes != 0 ? hak_shared_reclaimed_ns() : 0;
-
-	if (reclaimed_ns != 0 && was_reclaimed_within(REFAULT_NS, reclaimed_ns, hak_os_now_ns()))
+	if (lazy_bytes != 0 && hak_advice_reclaimed_at(marked_at) != 0 &&
+	    was_reclaimed_within(REFAULT_NS, hak_shared_reclaimed_ns(), hak_os_now_ns()))
 		hak_tally_add_refaulted(lazy_bytes);
 }
 
-void hak_advice_note_units(uint8_t stamp, unsigned lazy_count, uint64_t zero_units)
+void hak_advice_note_units(uint8_t returned_at, uint8_t marked_at, unsigned lazy_count,
+			   uint64_t zero_units)
 {
 	int64_t lazy_bytes = (int64_t)lazy_count << HAK_UNIT_SHIFT;
 
 	hak_tally_add_reused(lazy_bytes);
-	note_refault(stamp, lazy_bytes, (int64_t)__builtin_popcountl(zero_units) << HAK_UNIT_SHIFT);
+	note_refault(returned_at, (int64_t)__builtin_popcountl(zero_units) << HAK_UNIT_SHIFT,
+		     marked_at, lazy_bytes);
 }
 
 void hak_advice_begin(struct hak_slab *slab)
 {
 	atomic_store_explicit(&slab->shared_pages, 0, memory_order_relaxed);
 	atomic_store_explicit(&slab->returned_at, 0, memory_order_relaxed);
+	atomic_store_explicit(&slab->marked_at, 0, memory_order_relaxed);
 	atomic_store_explicit(&slab->fork_count, (uint16_t)hak_advice_fork_count(),
 			      memory_order_relaxed);
 }
@@ -148,8 +151,10 @@ size_t hak_advice_note_lazy(struct hak_slab *slab, uint64_t pages)
 {
 	atomic_fetch_or_explicit(&slab->lazy_pages, pages, memory_order_seq_cst);
 	atomic_fetch_or_explicit(&slab->advised_pages, pages, memory_order_relaxed);
-	if (pages != 0)
+	if (pages != 0) {
+		atomic_store_explicit(&slab->marked_at, hak_advice_stamp(), memory_order_relaxed);
 		hak_shared_write_slab(slab);
+	}
 	hak_tally_add_lazy(bytes_of(pages));
 	return (size_t)bytes_of(pages);
 }
@@ -222,6 +227,7 @@ void hak_advice_use(struct hak_slab *slab, unsigned class_idx, const char *start
 	int64_t lazy_bytes = forget(slab, pages, &advised_bytes);
 
 	hak_tally_add_reused(lazy_bytes);
-	note_refault(atomic_load_explicit(&slab->returned_at, memory_order_relaxed), lazy_bytes,
-		     advised_bytes - lazy_bytes);
+	note_refault(atomic_load_explicit(&slab->returned_at, memory_order_relaxed),
+		     advised_bytes - lazy_bytes,
+		     atomic_load_explicit(&slab->marked_at, memory_order_relaxed), lazy_bytes);
 }

@@ -47,15 +47,18 @@ uint8_t hak_advice_reclaimed_at(uint8_t marked_at);
 
 /* Units of a SuperSlab that last gave some back then are about to be used: so many that are marked,
  * and those that read as zero, which have gone back or were never used. What went within the last
- * 10 s should have stayed. Of what is marked it may all have gone where a daemon took marked pages
- * from outside (which ones, the kernel does not tell; in a time namespace of its own the process
- * does not know the daemon's time, and believes that none went). */
-void hak_advice_note_units(uint8_t stamp, unsigned lazy_count, uint64_t zero_units);
+ * 10 s should have stayed. Of what is marked it may all have gone where a daemon has taken marked
+ * pages from outside since some were last marked here (which ones, the kernel does not tell; in a
+ * time namespace of its own the process does not know the daemon's time, and believes that none
+ * went). */
+void hak_advice_note_units(uint8_t returned_at, uint8_t marked_at, unsigned lazy_count,
+			   uint64_t zero_units);
 
-HAK_INLINE void hak_advice_use_units(uint8_t stamp, unsigned lazy_count, uint64_t zero_units)
+HAK_INLINE void hak_advice_use_units(uint8_t returned_at, uint8_t marked_at, unsigned lazy_count,
+				     uint64_t zero_units)
 {
-	if (lazy_count != 0 || (stamp != 0 && zero_units != 0))
-		hak_advice_note_units(stamp, lazy_count, zero_units);
+	if (lazy_count != 0 || (returned_at != 0 && zero_units != 0))
+		hak_advice_note_units(returned_at, marked_at, lazy_count, zero_units);
 }
 
 /* Pages that have gone back and were not used since. */

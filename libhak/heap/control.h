@@ -38,6 +38,7 @@ struct hak_slab {
 	_Atomic uint32_t high_water; /* blocks from this index on were never handed out */
 	uint8_t head_distance;	     /* of every unit of a slab: how far the first lies before it */
 	_Atomic uint8_t returned_at; /* when pages last went back: a stamp of advice.h */
+	_Atomic uint8_t marked_at;   /* and when some were last marked */
 	_Atomic uint16_t fork_count; /* of which shared_pages knows */
 	_Atomic uint64_t advised_pages; /* of the slab: went back or marked, and not used since */
 	_Atomic uint64_t lazy_pages;	/* of those, marked MADV_FREE */

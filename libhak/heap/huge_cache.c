@@ -17,11 +17,13 @@
  * system calls that make it fit. */
 #define SAVING_SHARE 16
 
-/* Freed mappings; the lock guards all of it, bytes is read by others for statistics. */
+/* Freed mappings; the lock guards all of it, the sums are read by others. */
 static struct {
 	struct hak_lock lock;
 	unsigned count;
 	_Atomic size_t bytes;
+	_Atomic size_t unmarked_bytes;	/* of these */
+	_Atomic size_t news_bytes;	/* given since somebody heard of it */
 	_Atomic unsigned leaving_count; /* on the way out of the cache to the system */
 	struct hak_mapping *mappings[HAK_HUGE_CACHE_SLOTS];
 } cache = {.lock = HAK_LOCK_OF(HAK_LOCK_CACHE)};
@@ -74,6 +76,12 @@ void hak_huge_cache_size(void)
 	(void)cache_bytes_max();
 }
 
+static void add_to(_Atomic size_t *sum, size_t bytes)
+{
+	atomic_store_explicit(sum, atomic_load_explicit(sum, memory_order_relaxed) + bytes,
+			      memory_order_relaxed);
+}
+
 static struct hak_mapping *cache_remove_locked(unsigned i)
 {
 	struct hak_mapping *mapping = cache.mappings[i];
@@ -82,6 +90,8 @@ static struct hak_mapping *cache_remove_locked(unsigned i)
 	HAK_ASSERT(hak_lock_is_mine(&cache.lock));
 	hak_mapping_leave(mapping);
 	cache.mappings[i] = cache.mappings[--cache.count];
+	if (!mapping->is_marked)
+		add_to(&cache.unmarked_bytes, -mapping->bytes);
 	/* release: pairs with the acquire in hak_huge_cache_has_any() */
 	atomic_store_explicit(&cache.bytes, have - mapping->bytes, memory_order_release);
 	return mapping;
@@ -115,7 +125,7 @@ void hak_huge_cache_give(struct hak_mapping *mapping)
 		return;
 	}
 	mapping->freed_ns = NOT_STAMPED;
-	mapping->is_undumped = false;
+	mapping->is_undumped = mapping->is_marked = false;
 	/* Make room by the oldest, one at a time and unmapped outside the lock. */
 	do {
 		evicted = NULL;
@@ -127,6 +137,8 @@ void hak_huge_cache_give(struct hak_mapping *mapping)
 			cache.mappings[cache.count++] = mapping;
 			atomic_store_explicit(&cache.bytes, have + mapping->bytes,
 					      memory_order_relaxed);
+			add_to(&cache.unmarked_bytes, mapping->bytes);
+			add_to(&cache.news_bytes, mapping->bytes);
 			hak_mapping_arrive(mapping);
 		} else {
 			evicted = cache_evict_locked(UINT64_MAX);
@@ -222,10 +234,13 @@ static struct hak_mapping *fit(const struct choice *choice, size_t bytes)
 	return last;
 }
 
-static void dump_again(const struct hak_mapping *mapping)
+/* It is somebody's memory again. */
+static void bring_back(const struct hak_mapping *mapping)
 {
 	if (mapping->is_undumped)
 		(void)hak_os_dump(mapping->start, mapping->bytes, true);
+	if (mapping->is_marked)
+		hak_tally_add_reused((int64_t)mapping->bytes);
 }
 
 /* NULL: there is nothing that would do. */
@@ -240,7 +255,7 @@ static HAK_NOINLINE struct hak_mapping *cache_take_best(size_t bytes)
 		leave_begin();
 	hak_lock_give(&cache.lock);
 	for (unsigned i = 0; i < choice.count; i++)
-		dump_again(choice.mappings[i]);
+		bring_back(choice.mappings[i]);
 	if (choice.count != 0) {
 		mapping = fit(&choice, bytes);
 		leave_end();
@@ -261,7 +276,7 @@ static struct hak_mapping *cache_take(size_t bytes)
 	hak_lock_give(&cache.lock);
 	if (hak_unlikely(mapping == NULL))
 		return cache_take_best(bytes);
-	dump_again(mapping);
+	bring_back(mapping);
 	return mapping;
 }
 
@@ -279,7 +294,7 @@ static struct hak_mapping *cache_take_aligned(size_t bytes, size_t alignment)
 			mapping = cache_remove_locked(i);
 	hak_lock_give(&cache.lock);
 	if (mapping != NULL)
-		dump_again(mapping);
+		bring_back(mapping);
 	return mapping;
 }
 
@@ -354,6 +369,43 @@ void hak_huge_cache_stamp(uint64_t now_ns)
 	hak_lock_give(&cache.lock);
 }
 
+size_t hak_huge_cache_news(void)
+{
+	return atomic_load_explicit(&cache.news_bytes, memory_order_relaxed);
+}
+
+void hak_huge_cache_heard(void)
+{
+	if (hak_huge_cache_news() != 0)
+		atomic_store_explicit(&cache.news_bytes, 0, memory_order_relaxed);
+}
+
+size_t hak_huge_cache_unmarked_bytes(void)
+{
+	return atomic_load_explicit(&cache.unmarked_bytes, memory_order_relaxed);
+}
+
+size_t hak_huge_cache_mark(void)
+{
+	size_t bytes = 0;
+
+	hak_lock_take(&cache.lock);
+	for (unsigned i = 0; i < cache.count; i++) {
+		struct hak_mapping *mapping = cache.mappings[i];
+
+		if (mapping->is_marked)
+			continue;
+		/* Under the lock, as above. */
+		mapping->is_marked = hak_os_mark_lazy(mapping->start, mapping->bytes);
+		if (!mapping->is_marked)
+			break;
+		add_to(&cache.unmarked_bytes, -mapping->bytes);
+		bytes += mapping->bytes;
+	}
+	hak_lock_give(&cache.lock);
+	return bytes;
+}
+
 bool hak_huge_cache_has_any(void)
 {
 	/* acquire: pairs with the release in cache_remove_locked(): whoever finds nothing finds
@@ -406,15 +458,17 @@ size_t hak_huge_cache_bytes(void)
 
 bool hak_huge_cache_is_valid(void)
 {
-	size_t bytes = 0;
+	size_t bytes = 0, unmarked = 0;
 	bool valid = true;
 
 	hak_lock_take(&cache.lock);
 	for (unsigned i = 0; i < cache.count; i++) {
 		valid = valid && hak_mapping_is_valid(cache.mappings[i]);
 		bytes += cache.mappings[i]->bytes;
+		unmarked += cache.mappings[i]->is_marked ? 0 : cache.mappings[i]->bytes;
 	}
-	valid = valid && cache.count <= HAK_HUGE_CACHE_SLOTS && bytes == hak_huge_cache_bytes();
+	valid = valid && cache.count <= HAK_HUGE_CACHE_SLOTS && bytes == hak_huge_cache_bytes() &&
+		unmarked == hak_huge_cache_unmarked_bytes();
 	hak_lock_give(&cache.lock);
 	return valid;
 }

@@ -2,9 +2,10 @@
  *
  * Freed mappings are kept, resident: up to HAK_HUGE_CACHE_SLOTS of them and as many bytes as
  * HAK_HUGE_CACHE allows, the oldest go first, and none older than the decay once purge.c has
- * looked. One that is too long for a block is cut in two, one that is too short is grown, and where
- * there are several they are gathered (mapping.h). They are the last reserve as well: before a call
- * fails for want of memory all of them go.
+ * looked. Meanwhile they may be marked MADV_FREE (govern/lazyfree.h); they count as cached, and a
+ * daemon cannot take them from outside. One that is too long for a block is cut in two, one that is
+ * too short is grown, and where there are several they are gathered (mapping.h). They are the last
+ * reserve as well: before a call fails for want of memory all of them go.
  *
  * Threads    any; inside the fork gate. Locks: CACHE, and no other with it.
  * Errors     NULL: no memory.
@@ -27,6 +28,14 @@ size_t hak_huge_cache_bytes(void);
 
 /* Begins the age of what was freed since the last call, and has core dumps leave it out. */
 void hak_huge_cache_stamp(uint64_t now_ns);
+
+/* What was given since somebody last said to have heard of it, in bytes. */
+size_t hak_huge_cache_news(void);
+void hak_huge_cache_heard(void);
+
+/* What has no mark yet, and marks for all of that. Returns bytes: fewer where one was refused. */
+size_t hak_huge_cache_unmarked_bytes(void);
+size_t hak_huge_cache_mark(void);
 
 /* Unmaps what has been here since `before_ns` or longer. Returns its bytes. */
 size_t hak_huge_cache_purge(uint64_t before_ns);

@@ -24,6 +24,7 @@ struct hak_mapping {
 	uint64_t freed_ns;  /* of the cache (huge_cache.c), as is the next */
 	size_t held_bytes;  /* of the budget, while it is counted nowhere */
 	bool is_undumped;   /* core dumps leave it out */
+	bool is_marked;	    /* MADV_FREE; of the cache as well */
 	uint8_t piece_count;
 	uint32_t piece_pages[HAK_MAPPING_PIECES_MAX]; /* where there are several */
 };

@@ -127,7 +127,8 @@ static bool carve(struct hak_superslab *superslab, unsigned unit_count, unsigned
 		pool.counts.free_touched_unit_count -= (unsigned)__builtin_popcountl(mask & ~zero);
 		hear_of_forks(superslab);
 		superslab->shared[i] &= ~mask;
-		hak_advice_use_units(superslab->returned_at, unmark(superslab, i, mask), zero);
+		hak_advice_use_units(superslab->returned_at, superslab->marked_at,
+				     unmark(superslab, i, mask), zero);
 		*zeroed = zero == mask;
 		*bit = i * HAK_WORD_BITS + first;
 		return true;

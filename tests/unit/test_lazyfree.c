@@ -10,6 +10,7 @@
 
 #include "base/os.h"
 #include "base/settings.h"
+#include "govern/credit.h"
 #include "govern/purge.h"
 #include "heap/pool.h"
 #include "heap/region.h"
@@ -220,7 +221,7 @@ static void a_small_breath_is_marked_each_time(void **state)
 {
 	(void)state;
 	block_count = BLOCKS / 8;
-	for (int i = 0; i < 3; i++) {
+	for (int i = 0; i < 2; i++) {
 		uint64_t unmarked;
 
 		take();
@@ -236,7 +237,6 @@ static void a_small_breath_is_marked_each_time(void **state)
 /* For a large one, of which each mark is a page or two, there is no time. */
 static void large_breaths_are_marked_when_they_are_paid_for(void **state)
 {
-	const uint64_t call_ns = 2000, first_ns = 25000000, share = 64;
 	uint64_t before, first, calls, began_ns, affordable;
 
 	(void)state;
@@ -251,7 +251,8 @@ static void large_breaths_are_marked_when_they_are_paid_for(void **state)
 		give(100);
 	}
 	calls = advice_count() - before;
-	affordable = (first_ns + (hak_os_now_ns() - began_ns) / share) / call_ns;
+	affordable = (HAK_CREDIT_NS_FIRST + (hak_os_now_ns() - began_ns) / HAK_CREDIT_SHARE) /
+		     HAK_CREDIT_CALL_NS;
 	print_message("%llu calls for the first breath, %llu for 13; %llu can be afforded\n",
 		      (unsigned long long)first, (unsigned long long)calls,
 		      (unsigned long long)affordable);
@@ -259,6 +260,32 @@ static void large_breaths_are_marked_when_they_are_paid_for(void **state)
 	assert_in_range(calls, first, affordable + 3 * first);
 	assert_true(calls < 13 * first);
 	trim();
+}
+
+static size_t marked_in(const char *block, size_t bytes)
+{
+	return smaps_bytes("LazyFree:", (uintptr_t)block, (uintptr_t)block + bytes);
+}
+
+/* A mapping that is kept for the next huge block stays for as long as its program stands still. */
+static void a_cached_mapping_is_marked(void **state)
+{
+	const size_t bytes = 32 * MIB;
+	char *block = hak_malloc(bytes), *again;
+
+	(void)state;
+	assert_non_null(block);
+	memset(block, 1, bytes);
+	hak_free(block);
+	print_message("%zu KiB are marked\n", marked_in(block, bytes) >> 10);
+	assert_true(marked_in(block, bytes) > 31 * MIB);
+	again = hak_malloc(bytes);
+	assert_ptr_equal(again, block);
+	memset(again, 2, bytes);
+	assert_int_equal(marked_in(again, bytes), 0);
+	for (size_t i = 0; i < bytes; i += 512)
+		assert_int_equal(again[i], 2);
+	hak_free(again);
 }
 
 static int run_in_child(void (*test)(void))
@@ -371,6 +398,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(the_setting_turns_it_off),
 	cmocka_unit_test(the_last_frees_leave_little),
 	cmocka_unit_test(a_pause_is_no_breath),
+	cmocka_unit_test(a_cached_mapping_is_marked),
 	cmocka_unit_test(a_small_breath_is_marked_each_time),
 	cmocka_unit_test(large_breaths_are_marked_when_they_are_paid_for),
 };

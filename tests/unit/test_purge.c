@@ -24,12 +24,12 @@
 #define BLOCKS 65536
 #define MIB ((size_t)1 << 20)
 
-/* Some slow paths every ten milliseconds, for longer than the decay. */
+/* Some slow paths every ten milliseconds, for more than two decays. */
 static void work_lightly(void)
 {
 	void *runs[4];
 
-	for (int i = 0; i < 150; i++) {
+	for (int i = 0; i < 250; i++) {
 		for (int j = 0; j < 4; j++)
 			runs[j] = hak_malloc(100000);
 		for (int j = 0; j < 4; j++)

@@ -105,12 +105,18 @@ static uint8_t stamp_before(unsigned steps)
 	return (uint8_t)((hak_advice_stamp() + 254u - steps) % 255 + 1);
 }
 
-static int64_t counted(uint8_t stamp, unsigned lazy_count, uint64_t zero_units)
+static int64_t counted_of(uint8_t returned_at, uint8_t marked_at, unsigned lazy_count,
+			  uint64_t zero_units)
 {
 	int64_t before = sums_now().refaulted_bytes;
 
-	hak_advice_use_units(stamp, lazy_count, zero_units);
+	hak_advice_use_units(returned_at, marked_at, lazy_count, zero_units);
 	return sums_now().refaulted_bytes - before;
+}
+
+static int64_t counted(uint8_t stamp, unsigned lazy_count, uint64_t zero_units)
+{
+	return counted_of(stamp, stamp, lazy_count, zero_units);
 }
 
 static void ten_seconds_are_soon(void **state)
@@ -143,9 +149,12 @@ static void marks_count_where_a_daemon_has_taken_them(void **state)
 	say_reclaimed_at(now_ns);
 	assert_int_equal(counted(stamp_before(0), 3, 0), 3 << 14);
 	assert_int_equal(counted(stamp_before(1), 3, 6), 5 << 14);
-	assert_int_equal(counted(0, 3, 6), 3 << 14);
+	assert_int_equal(counted_of(0, stamp_before(1), 3, 6), 3 << 14);
 	say_reclaimed_at(now_ns - 9000000000);
 	assert_int_equal(counted(stamp_before(100), 3, 6), 3 << 14);
+	/* Marked since; never. */
+	assert_int_equal(counted(stamp_before(1), 3, 0), 0);
+	assert_int_equal(counted(0, 3, 0), 0);
 	/* Taken long ago; in a time that is not ours. */
 	say_reclaimed_at(now_ns - 11000000000);
 	assert_int_equal(counted(stamp_before(0), 3, 0), 0);
