@@ -180,6 +180,41 @@ static void all_goes_by_the_agent_alone(void **state)
 	check_and_give_rest();
 }
 
+#define MS_NS ((uint64_t)1000000)
+
+static void sweep_all(uint64_t still_ns, bool stirred_soon)
+{
+	assert_true(hak_sweep_all(still_ns, stirred_soon));
+	finish_sweep();
+}
+
+/* Whoever is at work every now and then, and frees little, has not all magazines emptied each
+ * time. */
+static void sweeps_that_find_little_are_put_off(void **state)
+{
+	(void)state;
+	sweep_all(UINT64_MAX, false);
+	sweep_all(UINT64_MAX, false);
+	assert_false(hak_sweep_all(300 * MS_NS, true));
+	sweep_all(1000 * MS_NS, true);
+	assert_false(hak_sweep_all(1900 * MS_NS, true));
+	sweep_all(2000 * MS_NS, true);
+	for (int i = 0; i < 4; i++)
+		sweep_all(8000 * MS_NS, true);
+	assert_false(hak_sweep_all(7900 * MS_NS, true));
+	sweep_all(8000 * MS_NS, true);
+	/* A longer rest ends that. */
+	sweep_all(260 * MS_NS, false);
+}
+
+static void who_is_at_work_is_left_alone_by_any_decay(void **state)
+{
+	(void)state;
+	assert_int_equal(hak_set_setting("HAK_DECAY", "0"), 0);
+	assert_false(hak_sweep_all(0, false));
+	assert_int_equal(hak_set_setting("HAK_DECAY", "1000"), 0);
+}
+
 /* Threads that have read the clock come by after another that read it later. */
 static void no_time_passes_by_an_older_clock(void **state)
 {
@@ -208,6 +243,8 @@ int main(void)
 		cmocka_unit_test(a_heap_that_breathes_keeps_its_memory),
 		cmocka_unit_test(who_comes_back_has_time_to_take_it_again),
 		cmocka_unit_test(all_goes_by_the_agent_alone),
+		cmocka_unit_test(sweeps_that_find_little_are_put_off),
+		cmocka_unit_test(who_is_at_work_is_left_alone_by_any_decay),
 		cmocka_unit_test(no_time_passes_by_an_older_clock),
 	};
 
