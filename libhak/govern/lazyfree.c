@@ -21,6 +21,10 @@
 #define LIMIT_BYTES_MAX (4 * MIB)
 #define LIMIT_SHARE 64 /* of a large heap it is more */
 
+/* So much of mappings may be freed between two looks: while those may not be marked, more. */
+#define NEWS_BYTES LIMIT_BYTES_MAX
+#define NEWS_BYTES_PAUSED (64 * MIB)
+
 /* One slow path marks so much of units, most of them in long rows, or so much in holes, or looks at
  * so many units for those. */
 #define BATCH_BYTES (16 * MIB)
@@ -59,6 +63,7 @@
 static _Atomic bool is_busy;
 static _Atomic uint64_t resume_ns;	    /* nothing is marked before */
 static _Atomic uint64_t resume_mappings_ns; /* nor are cached mappings */
+static _Atomic size_t news_bytes = NEWS_BYTES;
 static _Atomic bool is_marking;
 static _Atomic uint32_t limit_units = UNITS(LIMIT_BYTES_MIN);
 static _Atomic uint32_t stuck_units; /* free units that cannot be marked, at the last count */
@@ -103,7 +108,8 @@ static int16_t grains_freed(void)
 
 bool hak_lazyfree_is_urgent(void)
 {
-	return grains_freed() > 1 || hak_huge_cache_news() > LIMIT_BYTES_MAX ||
+	return grains_freed() > 1 ||
+	       hak_huge_cache_news() > atomic_load_explicit(&news_bytes, memory_order_relaxed) ||
 	       atomic_load_explicit(&is_marking, memory_order_relaxed);
 }
 
@@ -120,6 +126,16 @@ static void tell_freed(void)
 	/* A heap that grows has nothing to make up for. */
 	if (freed < 0)
 		atomic_store_explicit(&freed_bytes, 0, memory_order_relaxed);
+}
+
+static void hear_news(uint64_t now_ns)
+{
+	bool may_mark = now_ns >= atomic_load_explicit(&resume_mappings_ns, memory_order_relaxed);
+	size_t bytes = may_mark ? NEWS_BYTES : NEWS_BYTES_PAUSED;
+
+	hak_huge_cache_heard();
+	if (atomic_load_explicit(&news_bytes, memory_order_relaxed) != bytes)
+		atomic_store_explicit(&news_bytes, bytes, memory_order_relaxed);
 }
 
 /* Much of what was in use at the last look has been freed since. */
@@ -377,7 +393,7 @@ void hak_lazyfree_if_due(uint64_t now_ns)
 
 	/* In any case, since hak_lazyfree_is_urgent() asks for what was not told. */
 	tell_freed();
-	hak_huge_cache_heard();
+	hear_news(now_ns);
 	/* acquire, and release below: hand the state from one thread to the next */
 	if (!is_due(now_ns) || atomic_exchange_explicit(&is_busy, true, memory_order_acquire))
 		return;
