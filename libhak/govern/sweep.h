@@ -5,12 +5,12 @@
  * own; what the heap as a whole has kept idle for a decay, at the least moment of it, is what it
  * did not need, and so much is looked for, in steps of some milliseconds. A heap that breathes
  * within the decay gives nothing back, and a program that comes back after it stood still has a
- * decay to breathe. Where little is found (live blocks are everywhere) the next look is put off,
- * twice as long each time.
+ * decay to breathe, though not twice in a row. Where little is found (live blocks are everywhere)
+ * the next look is put off, twice as long each time.
  *
  * Where an agent sees the program stand still, nothing breathes, and all that is free goes. If much
- * of it is needed again within 10 s, the program is to stand still for longer the next time before
- * it does.
+ * of it is needed again within 10 s, or it was little, the program is to stand still for longer the
+ * next time before it does.
  *
  * Threads    any, inside the fork gate; one at a time sweeps, the others pass by.
  */
