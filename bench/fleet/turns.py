@@ -51,11 +51,14 @@ class Turns:
         with self.lock:
             return self.waiting.pop(0) if self.waiting and not self.failure else None
 
+    def take_turn(self, program):
+        for _ in range(self.bursts):
+            program.burst()
+
     def work(self):
         while (program := self.next()) is not None:
             try:
-                for _ in range(self.bursts):
-                    program.burst()
+                self.take_turn(program)
             except (ProgramError, OSError, ValueError) as error:
                 self.failure = error
 

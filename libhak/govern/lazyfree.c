@@ -356,22 +356,29 @@ static bool is_old(uint64_t now_ns)
 	return now_ns >= atomic_load_explicit(&age_due_ns, memory_order_relaxed);
 }
 
+static bool is_large_enough(void)
+{
+	return hak_region_open_bytes() + hak_huge_cache_bytes() >= HEAP_BYTES_MIN;
+}
+
 static bool is_due(uint64_t now_ns)
 {
 	bool is_wanted = has_much_unmarked();
+	bool is_begun = atomic_load_explicit(&is_marking, memory_order_relaxed);
 
-	if (!hak_settings.lazyfree ||
-	    hak_region_open_bytes() + hak_huge_cache_bytes() < HEAP_BYTES_MIN || is_paused(now_ns))
+	if (!hak_settings.lazyfree || !is_large_enough())
 		return false;
-	is_wanted = is_wanted || has_unmarked_mappings(now_ns) || has_freed_much() ||
-		    is_old(now_ns) || atomic_load_explicit(&is_marking, memory_order_relaxed);
+	/* What has begun is brought to its end, whatever is owed meanwhile (let_age). */
+	if (!is_begun && is_paused(now_ns))
+		return false;
+	is_wanted = is_wanted || is_begun || has_unmarked_mappings(now_ns) || has_freed_much() ||
+		    is_old(now_ns);
 	return is_wanted && hak_os_may_mark();
 }
 
 bool hak_lazyfree_is_marking(void)
 {
-	return atomic_load_explicit(&is_marking, memory_order_relaxed) &&
-	       hak_region_open_bytes() >= HEAP_BYTES_MIN;
+	return atomic_load_explicit(&is_marking, memory_order_relaxed) && is_large_enough();
 }
 
 /* Whether the program has stood still since the last marks, or until they were old. */

@@ -174,18 +174,24 @@ static uint64_t unmarked_after(unsigned percent)
 	return stats.free_bytes + stats.cached_bytes;
 }
 
-/* With no call after the last free. Without what is kept at hand being let go, a block in a
- * magazine or depot keeps each slab from the pool. */
-static void the_last_frees_leave_little(void **state)
+/* With no call after the last free. */
+static void burst_and_leave_little(void)
 {
 	uint64_t unmarked;
 
-	(void)state;
-	trim();
 	take();
 	unmarked = unmarked_after(100);
 	print_message("%llu KiB without a mark\n", (unsigned long long)unmarked >> 10);
 	assert_true(unmarked < 8 * MIB);
+}
+
+/* Without what is kept at hand being let go, a block in a magazine or depot keeps each slab from
+ * the pool. */
+static void the_last_frees_leave_little(void **state)
+{
+	(void)state;
+	trim();
+	burst_and_leave_little();
 	trim();
 }
 
@@ -196,13 +202,7 @@ static void a_pause_is_no_breath(void **state)
 	(void)state;
 	trim();
 	for (int i = 0; i < 3; i++) {
-		uint64_t unmarked;
-
-		take();
-		unmarked = unmarked_after(100);
-		print_message("burst %d: %llu KiB without a mark\n", i,
-			      (unsigned long long)unmarked >> 10);
-		assert_true(unmarked < 8 * MIB);
+		burst_and_leave_little();
 		usleep(1100000);
 	}
 	trim();
@@ -221,15 +221,8 @@ static void a_small_breath_is_marked_each_time(void **state)
 {
 	(void)state;
 	block_count = BLOCKS / 8;
-	for (int i = 0; i < 2; i++) {
-		uint64_t unmarked;
-
-		take();
-		unmarked = unmarked_after(100);
-		print_message("breath %d: %llu KiB without a mark\n", i,
-			      (unsigned long long)unmarked >> 10);
-		assert_true(unmarked < 8 * MIB);
-	}
+	for (int i = 0; i < 2; i++)
+		burst_and_leave_little();
 	block_count = BLOCKS;
 	trim();
 }
